@@ -1,0 +1,1 @@
+//! What one node decides: coordinate, detect, repair and hand off.

@@ -1,0 +1,1 @@
+//! Load and network-partition experiments on real processes.

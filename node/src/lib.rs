@@ -1,0 +1,1 @@
+//! The process: sockets, threads, timers, TLS, configuration and the dunlin binary.

@@ -1,0 +1,1 @@
+//! Where a key lives: partitions, layouts, preference lists and quorums.

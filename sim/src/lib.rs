@@ -1,0 +1,1 @@
+//! Whole clusters under a seed, with faults and checkers.
