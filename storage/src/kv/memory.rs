@@ -1,0 +1,378 @@
+//! A store in memory whose crash drops what was not synced: the simulator's disk.
+//!
+//! ```text
+//!   synced history (undo kept for a few) | unsynced batches, each with its undo | now
+//!                    forget ────────────>|<──────────────── crash
+//! ```
+//!
+//! There is one map a keyspace, shared with snapshots and copied only if a commit meets a snapshot
+//! still held. Every batch leaves behind what it replaced; a crash plays that back from the newest,
+//! so that what survives is always a prefix of the batches, in order. The caller says how long a
+//! prefix: a disk may well have written more than it was asked to.
+//!
+//! Unfit for: anything that must be there tomorrow.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+
+use super::{Batch, Entry, Keyspace, Kv, KvError, KvSnapshot, Start, encloses_nothing};
+
+/// How many synced batches can still be forgotten. Enough for a lying disk to lose what several
+/// syncs acknowledged; small enough to cost a long run nothing.
+const FORGETTABLE_MAX: usize = 256;
+
+type Map = BTreeMap<Bytes, Bytes>;
+
+/// Whether the pretended disk has room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DiskSpace {
+    /// Everything is taken.
+    Ample,
+    /// Only batches of deletes are taken.
+    NearlyFull,
+}
+
+/// A handle to a store in memory. Clones share the store: the simulator keeps one to do harm with.
+#[derive(Clone, Debug)]
+pub struct MemoryKv {
+    /// Guards the whole store; held for one operation.
+    state: Arc<Mutex<State>>,
+}
+
+/// The maps of a [`MemoryKv`] at one instant.
+#[derive(Clone, Debug)]
+pub struct MemorySnapshot {
+    maps: [Arc<Map>; Keyspace::ALL.len()],
+}
+
+#[derive(Debug)]
+struct State {
+    maps: [Arc<Map>; Keyspace::ALL.len()],
+    /// The undo of every batch since the last sync, oldest first.
+    unsynced: Vec<Undo>,
+    /// The undo of the last batches that were synced, oldest first.
+    forgettable: VecDeque<Undo>,
+    /// How many batches were ever committed and not undone.
+    sequence: u64,
+    health: Health,
+    space: DiskSpace,
+    next_start: Start,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Health {
+    Sound,
+    NextSyncFails,
+    Poisoned,
+    Closed,
+}
+
+/// What a batch replaced.
+type Undo = Vec<(Keyspace, Bytes, Option<Bytes>)>;
+
+impl Default for MemoryKv {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl MemoryKv {
+    /// An empty store.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            state: Arc::new(Mutex::new(State::blank())),
+        }
+    }
+
+    /// Opens the store as a process does at its start and says what the disk remembers. Until
+    /// [`MemoryKv::close_clean`], every later open finds it [`Start::Unclean`].
+    pub fn open(&self) -> Start {
+        let mut state = self.lock();
+        state.health = Health::Sound;
+        std::mem::replace(&mut state.next_start, Start::Unclean)
+    }
+
+    /// Syncs and closes the store in order; the next open finds it [`Start::Clean`].
+    ///
+    /// # Errors
+    /// As [`Kv::sync`]; then the next open is not clean.
+    pub fn close_clean(&self) -> Result<(), KvError> {
+        self.sync()?;
+        let mut state = self.lock();
+        state.health = Health::Closed;
+        state.next_start = Start::Clean;
+        Ok(())
+    }
+
+    /// The power goes: all but the oldest `unsynced_kept` of the unsynced batches are undone.
+    /// Returns how many were. A poisoned or closed store comes back sound.
+    pub fn crash(&self, unsynced_kept: usize) -> usize {
+        let mut state = self.lock();
+        let lost = state.unsynced.len().saturating_sub(unsynced_kept);
+        for _ in 0..lost {
+            state.undo_newest();
+        }
+        state.settle();
+        state.health = Health::Sound;
+        lost
+    }
+
+    /// The disk lied: everything unsynced and the newest `batches` synced ones are undone, as far
+    /// as they are remembered. Returns how many synced ones were; if any, the next open finds
+    /// [`Start::Amnesia`].
+    pub fn forget(&self, batches: usize) -> usize {
+        self.crash(0);
+        let mut state = self.lock();
+        let lost = batches.min(state.forgettable.len());
+        let before = state.sequence;
+        for _ in 0..lost {
+            state.undo_newest();
+        }
+        if lost > 0 {
+            let (found, mark) = (state.sequence, before);
+            state.next_start = Start::Amnesia {
+                evidence: vec![format!(
+                    "the store ends at batch {found}, the mark says {mark}"
+                )],
+            };
+        }
+        lost
+    }
+
+    /// The disk is replaced by an empty one; the next open finds it [`Start::Blank`].
+    pub fn wipe(&self) {
+        *self.lock() = State::blank();
+    }
+
+    /// Sets whether there is room.
+    pub fn set_space(&self, space: DiskSpace) {
+        self.lock().space = space;
+    }
+
+    /// Lets the next sync fail, which poisons the store.
+    pub fn fail_next_sync(&self) {
+        let mut state = self.lock();
+        if state.health == Health::Sound {
+            state.health = Health::NextSyncFails;
+        }
+    }
+
+    /// How many committed batches a crash could undo.
+    #[must_use]
+    pub fn unsynced(&self) -> usize {
+        self.lock().unsynced.len()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // No operation leaves the state half changed, so a panic elsewhere does not spoil it.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn freeze(&self) -> MemorySnapshot {
+        MemorySnapshot {
+            maps: self.lock().maps.clone(),
+        }
+    }
+}
+
+impl State {
+    fn blank() -> Self {
+        Self {
+            maps: std::array::from_fn(|_| Arc::default()),
+            unsynced: Vec::new(),
+            forgettable: VecDeque::new(),
+            sequence: 0,
+            health: Health::Sound,
+            space: DiskSpace::Ample,
+            next_start: Start::Blank,
+        }
+    }
+
+    /// Puts or deletes one key and returns what it replaced.
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "the array has a slot for each keyspace"
+    )]
+    fn set(&mut self, keyspace: Keyspace, key: Bytes, value: Option<Bytes>) -> Option<Bytes> {
+        // Cost: copies the whole map if a snapshot of it is held.
+        let map = Arc::make_mut(&mut self.maps[keyspace.index()]);
+        match value {
+            Some(value) => map.insert(key, value),
+            None => map.remove(&key),
+        }
+    }
+
+    fn apply(&mut self, batch: &Batch) {
+        let mut undo = Vec::with_capacity(batch.len());
+        for (keyspace, key, value) in batch.iter() {
+            let before = self.set(keyspace, key.clone(), value.cloned());
+            undo.push((keyspace, key.clone(), before));
+        }
+        self.unsynced.push(undo);
+        self.sequence += 1;
+    }
+
+    /// Undoes the newest batch that is still remembered.
+    fn undo_newest(&mut self) {
+        if let Some(undo) = self.unsynced.pop().or_else(|| self.forgettable.pop_back()) {
+            for (keyspace, key, before) in undo {
+                self.set(keyspace, key, before);
+            }
+            self.sequence -= 1;
+        }
+    }
+
+    /// What was not synced now counts as on disk.
+    fn settle(&mut self) {
+        self.forgettable.extend(self.unsynced.drain(..));
+        let excess = self.forgettable.len().saturating_sub(FORGETTABLE_MAX);
+        self.forgettable.drain(..excess);
+    }
+}
+
+impl Kv for MemoryKv {
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "the array has a slot for each keyspace"
+    )]
+    fn get(&self, keyspace: Keyspace, key: &[u8]) -> Result<Option<Bytes>, KvError> {
+        Ok(self.lock().maps[keyspace.index()].get(key).cloned())
+    }
+
+    fn range<'a>(
+        &'a self,
+        keyspace: Keyspace,
+        from: Bound<&[u8]>,
+        to: Bound<&[u8]>,
+    ) -> Box<dyn Iterator<Item = Entry> + 'a> {
+        Box::new(Range::new(&self.freeze(), keyspace, from, to))
+    }
+
+    fn commit(&self, batch: &Batch) -> Result<(), KvError> {
+        batch.check()?;
+        let mut state = self.lock();
+        match state.health {
+            Health::Sound | Health::NextSyncFails => {}
+            Health::Poisoned => return Err(KvError::Poisoned),
+            Health::Closed => return Err(KvError::Closed),
+        }
+        if state.space == DiskSpace::NearlyFull && !batch.only_deletes() {
+            return Err(KvError::Full);
+        }
+        if !batch.is_empty() {
+            state.apply(batch);
+        }
+        Ok(())
+    }
+
+    fn sync(&self) -> Result<(), KvError> {
+        let mut state = self.lock();
+        match state.health {
+            Health::Sound => {
+                state.settle();
+                Ok(())
+            }
+            Health::NextSyncFails => {
+                state.health = Health::Poisoned;
+                Err(KvError::Io {
+                    action: "sync the journal",
+                    kind: std::io::ErrorKind::Other,
+                    detail: "the simulated disk failed".to_owned(),
+                })
+            }
+            Health::Poisoned => Err(KvError::Poisoned),
+            Health::Closed => Err(KvError::Closed),
+        }
+    }
+
+    fn snapshot(&self) -> Box<dyn KvSnapshot> {
+        Box::new(self.freeze())
+    }
+
+    fn compact(&self) -> Result<(), KvError> {
+        match self.lock().health {
+            Health::Sound | Health::NextSyncFails => Ok(()),
+            Health::Poisoned => Err(KvError::Poisoned),
+            Health::Closed => Err(KvError::Closed),
+        }
+    }
+
+    fn disk_bytes(&self) -> u64 {
+        let snapshot = self.freeze();
+        let entries = snapshot.maps.iter().flat_map(|map| map.iter());
+        entries
+            .map(|(key, value)| (key.len() + value.len()) as u64)
+            .sum()
+    }
+}
+
+impl KvSnapshot for MemorySnapshot {
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "the array has a slot for each keyspace"
+    )]
+    fn get(&self, keyspace: Keyspace, key: &[u8]) -> Result<Option<Bytes>, KvError> {
+        Ok(self.maps[keyspace.index()].get(key).cloned())
+    }
+
+    fn range<'a>(
+        &'a self,
+        keyspace: Keyspace,
+        from: Bound<&[u8]>,
+        to: Bound<&[u8]>,
+    ) -> Box<dyn Iterator<Item = Entry> + 'a> {
+        Box::new(Range::new(self, keyspace, from, to))
+    }
+}
+
+/// Walks a shared map by asking for the next key each time: it owns its share of the map, so it
+/// cannot hold a borrow into it.
+struct Range {
+    map: Arc<Map>,
+    from: Bound<Bytes>,
+    to: Bound<Bytes>,
+}
+
+impl Range {
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "the array has a slot for each keyspace"
+    )]
+    fn new(
+        snapshot: &MemorySnapshot,
+        keyspace: Keyspace,
+        from: Bound<&[u8]>,
+        to: Bound<&[u8]>,
+    ) -> Self {
+        let map = if encloses_nothing(from, to) {
+            Arc::default()
+        } else {
+            Arc::clone(&snapshot.maps[keyspace.index()])
+        };
+        Self {
+            map,
+            from: from.map(Bytes::copy_from_slice),
+            to: to.map(Bytes::copy_from_slice),
+        }
+    }
+}
+
+impl Iterator for Range {
+    type Item = Entry;
+
+    fn next(&mut self) -> Option<Entry> {
+        let from = self.from.as_ref().map(|key| &key[..]);
+        let to = self.to.as_ref().map(|key| &key[..]);
+        if encloses_nothing(from, to) {
+            return None;
+        }
+        let (key, value) = self.map.range::<[u8], _>((from, to)).next()?;
+        let (key, value) = (key.clone(), value.clone());
+        self.from = Bound::Excluded(key.clone());
+        Some(Ok((key, value)))
+    }
+}
