@@ -1,1 +1,4 @@
 //! What is said on the wire, and its limits.
+
+pub mod codec;
+pub mod frame;
