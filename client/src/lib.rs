@@ -1,1 +1,4 @@
 //! The library that applications use.
+
+pub mod tls;
+pub mod transport;
