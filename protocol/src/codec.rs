@@ -24,7 +24,10 @@ impl Default for CodecLimits {
     /// Far above any message of ours: messages nest some ten levels, and a page of results holds
     /// some ten thousand items.
     fn default() -> Self {
-        Self { depth_max: 32, items_max: 1_000_000 }
+        Self {
+            depth_max: 32,
+            items_max: 1_000_000,
+        }
     }
 }
 
@@ -104,7 +107,9 @@ pub fn scan(bytes: &[u8], limits: CodecLimits) -> Result<(), CodecError> {
     loop {
         items += 1;
         if items > limits.items_max {
-            return Err(CodecError::TooManyItems { items_max: limits.items_max });
+            return Err(CodecError::TooManyItems {
+                items_max: limits.items_max,
+            });
         }
         let children = input.value()?;
         // Each value takes a byte at least, so a count beyond the rest can't be true; serde
@@ -114,7 +119,9 @@ pub fn scan(bytes: &[u8], limits: CodecLimits) -> Result<(), CodecError> {
         }
         if children > 0 {
             if open.len() >= limits.depth_max {
-                return Err(CodecError::TooDeep { depth_max: limits.depth_max });
+                return Err(CodecError::TooDeep {
+                    depth_max: limits.depth_max,
+                });
             }
             open.push(children);
             continue;
@@ -123,7 +130,11 @@ pub fn scan(bytes: &[u8], limits: CodecLimits) -> Result<(), CodecError> {
         loop {
             match open.last_mut() {
                 None if input.rest.is_empty() => return Ok(()),
-                None => return Err(CodecError::Trailing { bytes: input.rest.len() }),
+                None => {
+                    return Err(CodecError::Trailing {
+                        bytes: input.rest.len(),
+                    });
+                }
                 Some(1) => open.truncate(open.len() - 1),
                 Some(left) => {
                     *left -= 1;
@@ -175,9 +186,14 @@ impl Input<'_> {
 
     /// A big-endian number of `bytes` bytes, four at most.
     fn number(&mut self, bytes: usize) -> Result<u64, CodecError> {
-        let (head, rest) = self.rest.split_at_checked(bytes).ok_or(CodecError::Truncated)?;
+        let (head, rest) = self
+            .rest
+            .split_at_checked(bytes)
+            .ok_or(CodecError::Truncated)?;
         self.rest = rest;
-        Ok(head.iter().fold(0, |number, byte| number << 8 | u64::from(*byte)))
+        Ok(head
+            .iter()
+            .fold(0, |number, byte| number << 8 | u64::from(*byte)))
     }
 
     fn skip(&mut self, bytes: u64) -> Result<(), CodecError> {

@@ -229,7 +229,11 @@ pub struct FrameReader {
 impl FrameReader {
     /// A reader at the start of a stream.
     pub fn new(limits: Limits) -> Self {
-        Self { limits, buffer: BytesMut::new(), frame_bytes: None }
+        Self {
+            limits,
+            buffer: BytesMut::new(),
+            frame_bytes: None,
+        }
     }
 
     /// Takes in the next bytes of the stream. Call [`FrameReader::next_frame`] until it yields
@@ -237,7 +241,10 @@ impl FrameReader {
     pub fn feed(&mut self, data: &[u8]) {
         let free = self.buffer.capacity() - self.buffer.len();
         if free < data.len() {
-            let announced = self.frame_bytes.unwrap_or(0).saturating_sub(self.buffer.len());
+            let announced = self
+                .frame_bytes
+                .unwrap_or(0)
+                .saturating_sub(self.buffer.len());
             let ahead = RESERVE_BYTES_MAX.max(self.buffer.len());
             let wanted = announced.min(ahead).max(RESERVE_BYTES_MIN);
             self.buffer.reserve(wanted.max(data.len()));
@@ -285,7 +292,10 @@ impl Limits {
         }
         let bytes = u64::from(length) + 4;
         if bytes > self.frame_bytes_max as u64 {
-            return Err(FrameError::TooLong { bytes, bytes_max: self.frame_bytes_max });
+            return Err(FrameError::TooLong {
+                bytes,
+                bytes_max: self.frame_bytes_max,
+            });
         }
         let kind =
             FrameKind::from_byte(kind_byte).ok_or(FrameError::UnknownKind { byte: kind_byte })?;
@@ -348,7 +358,9 @@ mod tests {
 
     #[test]
     fn every_kind_survives_its_byte_and_no_other_byte_is_a_kind() {
-        let known: Vec<u8> = (0..=u8::MAX).filter(|b| FrameKind::from_byte(*b).is_some()).collect();
+        let known: Vec<u8> = (0..=u8::MAX)
+            .filter(|b| FrameKind::from_byte(*b).is_some())
+            .collect();
         assert_eq!(known, [1, 2, 3, 4, 5]);
         for byte in known {
             assert_eq!(FrameKind::from_byte(byte).unwrap() as u8, byte);
@@ -398,11 +410,16 @@ mod tests {
     fn unknown_and_misdirected_kinds_are_refused() {
         let mut bytes = encoded(&[frame("abc")]);
         bytes[4] = 0;
-        assert_eq!(read(&bytes, 64, Limits::PEER), Err(FrameError::UnknownKind { byte: 0 }));
+        assert_eq!(
+            read(&bytes, 64, Limits::PEER),
+            Err(FrameError::UnknownKind { byte: 0 })
+        );
         bytes[4] = FrameKind::Peer as u8;
         assert_eq!(
             read(&bytes, 64, Limits::FROM_CLIENT),
-            Err(FrameError::RefusedKind { kind: FrameKind::Peer })
+            Err(FrameError::RefusedKind {
+                kind: FrameKind::Peer
+            })
         );
     }
 

@@ -9,7 +9,9 @@ use xxhash_rust::xxh3::xxh3_64;
 ///
 /// Its tokens on the ring follow from this number alone, so a node that changes address, zone or
 /// capacity stays where it was.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 #[serde(transparent)]
 pub struct NodeId(pub u64);
 
@@ -30,7 +32,9 @@ impl fmt::Display for NodeId {
 }
 
 /// One life of a bucket. A bucket that is dropped and made again under its old name gets a new id.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 #[serde(transparent)]
 pub struct BucketId(pub u64);
 
@@ -41,7 +45,9 @@ impl fmt::Display for BucketId {
 }
 
 /// Which layout of the cluster this is. The first is 1, and each next one is one more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 #[serde(transparent)]
 pub struct LayoutNumber(pub u64);
 

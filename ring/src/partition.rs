@@ -25,7 +25,9 @@ const PREFIX_BYTES: usize = 9;
 const BUFFER_BYTES: usize = 256;
 
 /// One slice of the hash ring, `0..Q`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 #[serde(transparent)]
 pub struct PartitionId(pub u16);
 

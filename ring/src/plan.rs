@@ -11,6 +11,8 @@
 //! against the owner sets that stand here. It decides nothing about time; when a spare is used, and
 //! for whom, is up to the caller.
 
+use serde::{Deserialize, Serialize};
+
 use crate::id::{LayoutNumber, NodeId};
 use crate::layout::{Layout, REPLICAS_MAX};
 use crate::partition::PartitionId;
@@ -20,7 +22,7 @@ use crate::partition::PartitionId;
 const SPARES_MAX: usize = REPLICAS_MAX as usize;
 
 /// Whether others may stand in for owners that can't be reached.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Fallbacks {
     /// A sloppy quorum: fallbacks take the write, with a hint for the owner.
     Allowed,
