@@ -1,13 +1,15 @@
-//! Maximum flow in a small network: the exact answer to "who can take which copy".
+//! The cheapest maximum flow in a small network: the exact answer to "who can take which copy, and
+//! how few must move".
 //!
-//! Dinic's algorithm: label vertices by distance from the source, then push along paths that go one
-//! label further with each arc, until none is left; repeat while the sink can be reached. What flows
-//! already stays unless a shorter way to more flow needs it gone, and of equal ways the arc that was
-//! added first wins. So callers express preference by order, and keep things by letting them flow
-//! before the alternatives are added.
+//! The primal-dual method. Distances from the source by price say which arcs lie on a cheapest path;
+//! Dinic's algorithm pushes along these alone until no cheapest path is left; the next distances are
+//! higher, and so on until the sink is out of reach. Prices here are 0 and 1, so there are few rounds.
+//! Of equal ways the arc that was added first wins: callers express preference by order. Everything
+//! is whole numbers in vectors, so every platform finds the same flow.
 //!
-//! Dinitz, *Algorithm for solution of a problem of maximum flow in networks with power estimation*
-//! (1970).
+//! Ahuja, Magnanti, Orlin, *Network Flows* (1993), section 9.8.
+
+use std::collections::VecDeque;
 
 /// A vertex, as returned by [`Network::vertex`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,11 +19,12 @@ pub(crate) struct Vertex(usize);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Arc(usize);
 
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 struct HalfArc {
     to: usize,
     /// Capacity not yet used; of the reverse half, the flow that can be taken back.
     left: u64,
+    price: i64,
 }
 
 /// Vertices and arcs, with the flow found so far.
@@ -32,7 +35,8 @@ pub(crate) struct Network {
     leaving: Vec<Vec<usize>>,
 }
 
-const UNREACHED: usize = usize::MAX;
+/// How far each vertex is from the source, if it can be reached.
+type Distances<T> = Vec<Option<T>>;
 
 impl Network {
     /// Adds a vertex.
@@ -41,16 +45,18 @@ impl Network {
         Vertex(self.leaving.len() - 1)
     }
 
-    /// Adds an arc that `capacity` can flow through.
-    pub(crate) fn arc(&mut self, from: Vertex, to: Vertex, capacity: u64) -> Arc {
+    /// Adds an arc that `capacity` can flow through at `price` each.
+    pub(crate) fn arc(&mut self, from: Vertex, to: Vertex, capacity: u64, price: i64) -> Arc {
         let forward = self.halves.len();
         self.halves.push(HalfArc {
             to: to.0,
             left: capacity,
+            price,
         });
         self.halves.push(HalfArc {
             to: from.0,
             left: 0,
+            price: -price,
         });
         self.leaving[from.0].push(forward);
         self.leaving[to.0].push(forward + 1);
@@ -62,65 +68,113 @@ impl Network {
         self.halves[arc.0 + 1].left
     }
 
-    /// Raises the flow from `source` to `sink` as far as it goes, and returns by how much.
-    pub(crate) fn maximise(&mut self, source: Vertex, sink: Vertex) -> u64 {
+    /// Raises the flow from `source` to `sink` as far as it goes, at the least price there is, and
+    /// returns by how much.
+    pub(crate) fn fill(&mut self, source: Vertex, sink: Vertex) -> u64 {
         let mut added = 0;
-        while let Some(distance) = self.distances(source, sink) {
-            let mut untried = vec![0; self.leaving.len()];
-            while let Some(path) = self.path(source, sink, &distance, &mut untried) {
-                added += self.push(&path);
+        loop {
+            let prices = self.prices(source);
+            if prices[sink.0].is_none() {
+                return added;
+            }
+            while let Some(steps) = self.steps(source, sink, &prices) {
+                let mut dead_ends = vec![0; self.leaving.len()];
+                while let Some(path) = self.path(source, sink, &steps, &prices, &mut dead_ends) {
+                    added += self.push(&path);
+                }
             }
         }
-        added
     }
 
-    /// Each vertex's distance from the source, if the sink can be reached at all.
-    fn distances(&self, source: Vertex, sink: Vertex) -> Option<Vec<usize>> {
-        let mut distance = vec![UNREACHED; self.leaving.len()];
-        distance[source.0] = 0;
+    /// The price of the cheapest way from the source to each vertex. Taking flow back has a negative
+    /// price, but no way round is negative as long as the flow so far is the cheapest of its size.
+    fn prices(&self, source: Vertex) -> Distances<i64> {
+        let mut prices: Distances<i64> = vec![None; self.leaving.len()];
+        let mut waiting = vec![false; self.leaving.len()];
+        let mut queue = VecDeque::from([source.0]);
+        prices[source.0] = Some(0);
+        while let Some(vertex) = queue.pop_front() {
+            waiting[vertex] = false;
+            let Some(price_here) = prices[vertex] else {
+                continue;
+            };
+            for half in &self.leaving[vertex] {
+                let HalfArc { to, left, price } = self.halves[*half];
+                let price = price_here + price;
+                if left > 0 && prices[to].is_none_or(|known| price < known) {
+                    prices[to] = Some(price);
+                    if !waiting[to] {
+                        waiting[to] = true;
+                        queue.push_back(to);
+                    }
+                }
+            }
+        }
+        prices
+    }
+
+    /// Whether `half`, which leaves `from`, has room and lies on a cheapest way.
+    fn is_cheapest(&self, from: usize, half: usize, prices: &[Option<i64>]) -> bool {
+        let HalfArc { to, left, price } = self.halves[half];
+        left > 0 && prices[from].is_some_and(|here| prices[to] == Some(here + price))
+    }
+
+    /// Each vertex's number of steps from the source along cheapest ways, if the sink is on one.
+    fn steps(
+        &self,
+        source: Vertex,
+        sink: Vertex,
+        prices: &[Option<i64>],
+    ) -> Option<Distances<usize>> {
+        let mut steps: Distances<usize> = vec![None; self.leaving.len()];
+        steps[source.0] = Some(0);
         let mut frontier = vec![source.0];
-        while !frontier.is_empty() && distance[sink.0] == UNREACHED {
+        let mut step = 0;
+        while !frontier.is_empty() && steps[sink.0].is_none() {
+            step += 1;
             let mut next = Vec::new();
             for vertex in frontier {
                 for half in &self.leaving[vertex] {
-                    let HalfArc { to, left } = self.halves[*half];
-                    if left > 0 && distance[to] == UNREACHED {
-                        distance[to] = distance[vertex] + 1;
+                    let to = self.halves[*half].to;
+                    if steps[to].is_none() && self.is_cheapest(vertex, *half, prices) {
+                        steps[to] = Some(step);
                         next.push(to);
                     }
                 }
             }
             frontier = next;
         }
-        (distance[sink.0] != UNREACHED).then_some(distance)
+        steps[sink.0].map(|_| steps)
     }
 
-    /// A path of arcs that each lead one step further. `untried` says how many arcs of each vertex
+    /// A cheapest path of as few steps as there are. `dead_ends` says how many arcs of each vertex
     /// have turned out to lead nowhere in this round.
     fn path(
         &self,
         source: Vertex,
         sink: Vertex,
-        distance: &[usize],
-        untried: &mut [usize],
+        steps: &[Option<usize>],
+        prices: &[Option<i64>],
+        dead_ends: &mut [usize],
     ) -> Option<Vec<usize>> {
         let mut path: Vec<usize> = Vec::new();
         let mut here = source.0;
         while here != sink.0 {
-            match self.leaving[here].get(untried[here]) {
+            match self.leaving[here].get(dead_ends[here]) {
                 Some(half) => {
-                    let HalfArc { to, left } = self.halves[*half];
-                    if left > 0 && distance[to] == distance[here] + 1 {
+                    let to = self.halves[*half].to;
+                    let onwards = steps[to] == steps[here].map(|step| step + 1);
+                    if onwards && self.is_cheapest(here, *half, prices) {
                         path.push(*half);
                         here = to;
                     } else {
-                        untried[here] += 1;
+                        dead_ends[here] += 1;
                     }
                 }
                 None => {
                     let back = path.pop()?;
                     here = self.halves[back ^ 1].to;
-                    untried[here] += 1;
+                    dead_ends[here] += 1;
                 }
             }
         }

@@ -9,14 +9,17 @@
 //! Quotas say how many copies a node takes (`share`); what is left is who takes which. That is a flow
 //! through the network above. A zone due `b * Q + e` copies holds every partition `b` times (its base
 //! copies) and `e` partitions once more, never twice more: no spread of the same quotas is wider.
-//! The owners of the layout before flow first, as many as the new quotas let stay; then the rest is
-//! filled up, every partition offering itself to nodes in the order of its walk.
+//! A copy that stays is free and one that moves has a price, so the cheapest flow moves the fewest;
+//! of equal ones it takes the node that the partition's walk meets first.
 //!
 //! It always works out: handing each node `quota / Q` of every partition meets all limits in
 //! fractions, and a network with whole capacities then has a whole solution.
 
 use crate::flow::{Arc, Network, Vertex};
 use crate::share::{Copies, Quotas, Sharer, quotas};
+
+const KEEPING: i64 = 0;
+const MOVING: i64 = 1;
 
 /// One node that may own partitions.
 #[derive(Debug, Clone, Copy)]
@@ -64,6 +67,8 @@ pub(crate) fn place(sites: &[Site], per_partition: usize, offers: &[Offer]) -> V
 struct Filling<'a> {
     sites: &'a [Site],
     offers: &'a [Offer],
+    /// Q * R.
+    copies: u64,
     network: Network,
     source: Vertex,
     sink: Vertex,
@@ -82,12 +87,25 @@ impl Filling<'_> {
         let mut network = Network::default();
         let source = network.vertex();
         let sink = network.vertex();
-        let nodes: Vec<Vertex> = quotas
-            .nodes
+        let mut odd = quotas.zones.clone();
+        for (site, quota) in sites.iter().zip(&quotas.nodes) {
+            odd[site.zone] -= quota.least;
+        }
+        let odd: Vec<Vertex> = odd
+            .into_iter()
+            .map(|left| {
+                let pool = network.vertex();
+                network.arc(pool, sink, left, 0);
+                pool
+            })
+            .collect();
+        let nodes = sites
             .iter()
-            .map(|quota| {
+            .zip(&quotas.nodes)
+            .map(|(site, quota)| {
                 let node = network.vertex();
-                network.arc(node, sink, *quota);
+                network.arc(node, sink, quota.least, 0);
+                network.arc(node, odd[site.zone], quota.most - quota.least, 0);
                 node
             })
             .collect();
@@ -101,18 +119,20 @@ impl Filling<'_> {
         for offer in offers {
             let partition = network.vertex();
             let extra = network.vertex();
-            network.arc(source, partition, copies.per_partition);
+            network.arc(source, partition, copies.per_partition, 0);
             let of_zones: Vec<Vertex> = base.iter().map(|_| network.vertex()).collect();
             for zone in zones_in_order(sites, offer) {
-                network.arc(partition, of_zones[zone], base[zone]);
-                network.arc(extra, of_zones[zone], 1);
+                network.arc(partition, of_zones[zone], base[zone], 0);
+                network.arc(extra, of_zones[zone], 1, 0);
             }
-            network.arc(partition, extra, copies.per_partition - base_total);
+            network.arc(partition, extra, copies.per_partition - base_total, 0);
             places.push(of_zones);
         }
+        let copies = copies.partitions * copies.per_partition;
         Filling {
             sites,
             offers,
+            copies,
             network,
             source,
             sink,
@@ -122,44 +142,34 @@ impl Filling<'_> {
     }
 
     fn fill(mut self) -> Vec<Vec<usize>> {
-        let mut takes: Vec<Vec<(usize, Arc)>> = vec![Vec::new(); self.offers.len()];
-        for (partition, offer) in self.offers.iter().enumerate() {
-            for site in &offer.held {
-                takes[partition].push((*site, self.offer(partition, *site)));
-            }
-        }
-        let kept = self.network.maximise(self.source, self.sink);
-        for (partition, offer) in self.offers.iter().enumerate() {
+        let mut arcs = Vec::with_capacity(self.offers.len());
+        for (places, offer) in self.places.iter().zip(self.offers) {
+            let mut of_partition = Vec::with_capacity(offer.walk.len());
             for site in &offer.walk {
-                if !offer.held.contains(site) {
-                    takes[partition].push((*site, self.offer(partition, *site)));
-                }
-            }
-        }
-        let filled = kept + self.network.maximise(self.source, self.sink);
-        let owners: Vec<Vec<usize>> = takes
-            .into_iter()
-            .zip(self.offers)
-            .map(|(takes, offer)| {
-                let taken = |site: &usize| {
-                    takes
-                        .iter()
-                        .any(|(taker, arc)| taker == site && self.network.flow(*arc) > 0)
+                let place = places[self.sites[*site].zone];
+                let price = if offer.held.contains(site) {
+                    KEEPING
+                } else {
+                    MOVING
                 };
-                offer.walk.iter().copied().filter(taken).collect()
-            })
-            .collect();
+                of_partition.push((*site, self.network.arc(place, self.nodes[*site], 1, price)));
+            }
+            arcs.push(of_partition);
+        }
+        let filled = self.network.fill(self.source, self.sink);
         assert_eq!(
-            filled,
-            owners.iter().map(|owners| owners.len() as u64).sum::<u64>(),
-            "every copy that flows has an owner"
+            filled, self.copies,
+            "quotas add up to all copies, so all of them find a place"
         );
-        owners
-    }
-
-    fn offer(&mut self, partition: usize, site: usize) -> Arc {
-        let place = self.places[partition][self.sites[site].zone];
-        self.network.arc(place, self.nodes[site], 1)
+        arcs.iter()
+            .map(|arcs| {
+                let taken = |arc: &Arc| self.network.flow(*arc) > 0;
+                arcs.iter()
+                    .filter(|(_, arc)| taken(arc))
+                    .map(|(site, _)| *site)
+                    .collect()
+            })
+            .collect()
     }
 }
 
