@@ -3,5 +3,6 @@
 pub mod kv;
 
 pub use kv::{
-    Batch, DiskSpace, Entry, Keyspace, Kv, KvError, KvSnapshot, MemoryKv, MemorySnapshot, Start,
+    Batch, DiskSpace, Entry, FjallKv, FjallOptions, Keyspace, Kv, KvError, KvSnapshot, MemoryKv,
+    MemorySnapshot, Opened, Start,
 };

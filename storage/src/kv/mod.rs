@@ -14,18 +14,28 @@
 //! cure to the layers above, which can ask the peers.
 
 mod batch;
+mod disk;
 mod error;
+mod inspect;
+mod journal;
 mod keyspace;
+mod mark;
 mod memory;
+mod open;
+mod options;
+mod record;
+mod space;
 
 use std::ops::Bound;
 
 use bytes::Bytes;
 
 pub use batch::{Batch, KEY_BYTES_MAX, VALUE_BYTES_MAX};
+pub use disk::{FjallKv, Opened};
 pub use error::KvError;
 pub use keyspace::Keyspace;
 pub use memory::{DiskSpace, MemoryKv, MemorySnapshot};
+pub use options::FjallOptions;
 
 /// One step of a range: a key with its value, or why the rest cannot be read.
 pub type Entry = Result<(Bytes, Bytes), KvError>;
