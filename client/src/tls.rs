@@ -33,6 +33,10 @@ use webpki::EndEntityCert;
 
 use verifier::{ClientVerifier, ServerVerifier};
 
+#[cfg(test)]
+pub(crate) mod test_authority;
+#[cfg(test)]
+mod tests;
 mod verifier;
 
 /// The last label of every name in a certificate.

@@ -407,7 +407,7 @@ impl fmt::Debug for Link {
 }
 
 /// The first frame of lane `lane` of `lanes`.
-fn lane_frame(lane: usize, lanes: usize) -> Frame {
+pub(super) fn lane_frame(lane: usize, lanes: usize) -> Frame {
     let body = [lane as u8, lanes as u8];
     Frame {
         kind: FrameKind::Lane,
