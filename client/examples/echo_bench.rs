@@ -20,9 +20,7 @@ use std::{
 use bytes::Bytes;
 use dunlin_client::{
     tls::{Identity, WireProtocol},
-    transport::{
-        FrameHandler, Link, LinkOptions, PathMtu, Refusal, Requester, TransportSettings,
-    },
+    transport::{FrameHandler, Link, LinkOptions, PathMtu, Refusal, Requester, TransportSettings},
 };
 use dunlin_protocol::frame::{Frame, FrameKind};
 use quinn::ConnectionError;
@@ -40,7 +38,11 @@ struct Echo;
 impl FrameHandler for Echo {
     fn frame(&self, link: &Link, frame: Frame) {
         let lane = frame.id.0 as usize;
-        let answer = Frame { kind: FrameKind::Response, deadline_ms: 0, ..frame };
+        let answer = Frame {
+            kind: FrameKind::Response,
+            deadline_ms: 0,
+            ..frame
+        };
         if let Err(error) = link.send(answer, lane) {
             eprintln!("answer not sent: {error}");
         }
@@ -56,7 +58,9 @@ impl FrameHandler for Echo {
 fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let number = |index: usize, default: usize| -> Result<usize, std::num::ParseIntError> {
-        arguments.get(index).map_or(Ok(default), |argument| argument.parse())
+        arguments
+            .get(index)
+            .map_or(Ok(default), |argument| argument.parse())
     };
     let body_bytes = number(0, 1_024)?;
     let in_flight = number(1, 256)?;
@@ -67,12 +71,21 @@ fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
         Some(other) => return Err(format!("no such MTU: {other}").into()),
     };
     let connections = number(4, 1)?.max(1);
-    let settings = TransportSettings { path_mtu, ..TransportSettings::default() };
+    let settings = TransportSettings {
+        path_mtu,
+        ..TransportSettings::default()
+    };
 
-    let authority = TestAuthority::new();
-    let identity = |name: &str| {
-        let (certificate, key) = authority.issue(&[name]);
-        Identity::from_pem(&certificate, &key, authority.certificate_pem(), UnixTime::now())
+    let authority = TestAuthority::new()?;
+    let identity = |name: &str| -> Result<Identity, Box<dyn Error + Send + Sync>> {
+        let (certificate, key) = authority.issue(&[name])?;
+        let authority = authority.certificate_pem();
+        Ok(Identity::from_pem(
+            &certificate,
+            &key,
+            authority,
+            UnixTime::now(),
+        )?)
     };
     let server_config = settings.server_config(&identity("n1.node.bench.dunlin")?)?;
     let user = identity("ana.user.bench.dunlin")?;
@@ -97,21 +110,31 @@ fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
         let endpoint = settings.bind((Ipv4Addr::LOCALHOST, 0).into(), None)?;
         let mut askers = Vec::new();
         let body = Bytes::from(vec![7; body_bytes]);
-        let counts: Arc<Vec<_>> =
-            Arc::new((0..in_flight).map(|_| std::sync::atomic::AtomicU64::new(0)).collect());
+        let counts: Arc<Vec<_>> = Arc::new(
+            (0..in_flight)
+                .map(|_| std::sync::atomic::AtomicU64::new(0))
+                .collect(),
+        );
         let mut requesters = Vec::new();
         for _ in 0..connections {
             let connection = endpoint
                 .connect_with(client_config.clone(), address, &user.cluster().any_node())?
                 .await?;
-            requesters.push(Arc::new(Requester::open(connection, LinkOptions::CLIENT, in_flight)));
+            requesters.push(Arc::new(Requester::open(
+                connection,
+                LinkOptions::CLIENT,
+                in_flight,
+            )));
         }
         for (index, requester) in (0..in_flight).zip(requesters.iter().cycle()) {
             let (requester, body, counts) = (requester.clone(), body.clone(), counts.clone());
             askers.push(tokio::spawn(async move {
-                let Some(count) = counts.get(index) else { return };
-                while let Ok(answer) =
-                    requester.request(body.clone(), Duration::from_secs(10)).await
+                let Some(count) = counts.get(index) else {
+                    return;
+                };
+                while let Ok(answer) = requester
+                    .request(body.clone(), Duration::from_secs(10))
+                    .await
                 {
                     assert_eq!(answer.body.len(), body.len(), "the echo is whole");
                     count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
@@ -119,7 +142,10 @@ fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
             }));
         }
         let total = || -> u64 {
-            counts.iter().map(|count| count.load(std::sync::atomic::Ordering::Relaxed)).sum()
+            counts
+                .iter()
+                .map(|count| count.load(std::sync::atomic::Ordering::Relaxed))
+                .sum()
         };
         tokio::time::sleep(WARM_UP).await;
         let (answers, cpu, start) = (total(), cpu_nanos()?, Instant::now());
@@ -139,7 +165,9 @@ fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
 }
 
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build()
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
 }
 
 /// CPU time of all threads so far.

@@ -253,7 +253,11 @@ impl Identity {
         now: UnixTime,
     ) -> Result<Self, TlsError> {
         let named = |what: &'static str| {
-            move |source| TlsError::Pem { file: "the PEM text given".into(), what, source }
+            move |source| TlsError::Pem {
+                file: "the PEM text given".into(),
+                what,
+                source,
+            }
         };
         Self::new(
             certificates_of(certificates.as_bytes()).map_err(named("certificate"))?,
@@ -275,10 +279,20 @@ impl Identity {
         }
         let (end_entity, intermediates) = cert_chain.split_first().ok_or(TlsError::NoName)?;
         let (role, cluster) = verify_issued(end_entity, intermediates, &roots, now)?;
-        CertifiedKey::from_der(cert_chain.clone(), key.clone_key(), &ring::default_provider())
-            .and_then(|certified| certified.keys_match())
-            .map_err(TlsError::Key)?;
-        Ok(Self { cert_chain, key, roots: Arc::new(roots), role, cluster })
+        CertifiedKey::from_der(
+            cert_chain.clone(),
+            key.clone_key(),
+            &ring::default_provider(),
+        )
+        .and_then(|certified| certified.keys_match())
+        .map_err(TlsError::Key)?;
+        Ok(Self {
+            cert_chain,
+            key,
+            roots: Arc::new(roots),
+            role,
+            cluster,
+        })
     }
 
     /// Who this is.
@@ -320,8 +334,10 @@ impl Identity {
             .with_client_cert_verifier(Arc::new(verifier))
             .with_single_cert(self.cert_chain.clone(), self.key.clone_key())
             .map_err(TlsError::Key)?;
-        config.alpn_protocols =
-            vec![WireProtocol::Client.alpn().to_vec(), WireProtocol::Peer.alpn().to_vec()];
+        config.alpn_protocols = vec![
+            WireProtocol::Client.alpn().to_vec(),
+            WireProtocol::Peer.alpn().to_vec(),
+        ];
         config.send_tls13_tickets = 0;
         config.max_early_data_size = 0;
         QuicServerConfig::try_from(config).map_err(no_initial_suite)
@@ -358,7 +374,9 @@ pub fn peer_role(connection: &quinn::Connection) -> Result<PeerIdentity, TlsErro
         .and_then(|data| data.downcast::<HandshakeData>().ok())
         .and_then(|data| data.protocol)
         .and_then(|alpn| {
-            [WireProtocol::Client, WireProtocol::Peer].into_iter().find(|p| p.alpn() == alpn)
+            [WireProtocol::Client, WireProtocol::Peer]
+                .into_iter()
+                .find(|p| p.alpn() == alpn)
         })
         .ok_or(TlsError::Unauthenticated)?;
     let chain = connection
@@ -368,9 +386,11 @@ pub fn peer_role(connection: &quinn::Connection) -> Result<PeerIdentity, TlsErro
     let (role, cluster) = role_of(chain.first().ok_or(TlsError::Unauthenticated)?)?;
     match (role, protocol) {
         (Role::User(user), WireProtocol::Peer) => Err(TlsError::NotANode { user }),
-        (role @ (Role::Node(_) | Role::User(_)), protocol) => {
-            Ok(PeerIdentity { role, cluster, protocol })
-        }
+        (role @ (Role::Node(_) | Role::User(_)), protocol) => Ok(PeerIdentity {
+            role,
+            cluster,
+            protocol,
+        }),
     }
 }
 
@@ -395,7 +415,9 @@ fn verify_issued(
         .and_then(|parsed| {
             parsed
                 .verify_for_usage(
-                    ring::default_provider().signature_verification_algorithms.all,
+                    ring::default_provider()
+                        .signature_verification_algorithms
+                        .all,
                     &roots.roots,
                     intermediates,
                     now,
@@ -415,11 +437,16 @@ fn provider() -> Arc<CryptoProvider> {
 }
 
 fn no_initial_suite(_: quinn::crypto::rustls::NoInitialCipherSuite) -> TlsError {
-    TlsError::Settings(rustls::Error::General("no cipher suite for initial packets".into()))
+    TlsError::Settings(rustls::Error::General(
+        "no cipher suite for initial packets".into(),
+    ))
 }
 
 fn read(file: &Path) -> Result<Vec<u8>, TlsError> {
-    std::fs::read(file).map_err(|source| TlsError::Read { file: file.to_owned(), source })
+    std::fs::read(file).map_err(|source| TlsError::Read {
+        file: file.to_owned(),
+        source,
+    })
 }
 
 fn certificates_of(

@@ -115,7 +115,11 @@ impl Issued {
         let certificate = dir.join(format!("{stem}.pem"));
         let key = dir.join(format!("{stem}-key.pem"));
         write_pair((&certificate, &self.certificate_pem), (&key, &self.key_pem))?;
-        Ok(IdentityFiles { certificate, key, authority: dir.join(AUTHORITY_FILE) })
+        Ok(IdentityFiles {
+            certificate,
+            key,
+            authority: dir.join(AUTHORITY_FILE),
+        })
     }
 }
 
@@ -133,7 +137,11 @@ impl ClusterAuthority {
         let mut params = authority_params(&cluster)?;
         set_validity(&mut params, now, AUTHORITY_VALIDITY);
         let certificate_pem = params.self_signed(&key)?.pem();
-        Ok(Self { cluster, certificate_pem, issuer: Issuer::new(params, key) })
+        Ok(Self {
+            cluster,
+            certificate_pem,
+            issuer: Issuer::new(params, key),
+        })
     }
 
     /// Loads what [`ClusterAuthority::save`] wrote.
@@ -145,24 +153,37 @@ impl ClusterAuthority {
             file: key_file.clone(),
             what: "private key",
         })?;
-        let der = CertificateDer::from_pem_slice(certificate_pem.as_bytes())
-            .map_err(|_| PkiError::Content { file: certificate_file.clone(), what: "certificate" })?;
-        let parsed = EndEntityCert::try_from(&der)
-            .map_err(|_| PkiError::Content { file: certificate_file, what: "certificate" })?;
+        let der = CertificateDer::from_pem_slice(certificate_pem.as_bytes()).map_err(|_| {
+            PkiError::Content {
+                file: certificate_file.clone(),
+                what: "certificate",
+            }
+        })?;
+        let parsed = EndEntityCert::try_from(&der).map_err(|_| PkiError::Content {
+            file: certificate_file,
+            what: "certificate",
+        })?;
         let own_name = parsed.valid_dns_names().next().ok_or(TlsError::NoName)?;
         let cluster = ClusterName::from_authority_name(own_name)?;
         if parsed.subject_public_key_info().as_ref() != key.subject_public_key_info() {
             return Err(PkiError::KeyMismatch { file: key_file });
         }
         let issuer = Issuer::new(authority_params(&cluster)?, key);
-        Ok(Self { cluster, certificate_pem, issuer })
+        Ok(Self {
+            cluster,
+            certificate_pem,
+            issuer,
+        })
     }
 
     /// Writes certificate and key into `dir`, which must exist.
     pub fn save(&self, dir: &Path) -> Result<(), PkiError> {
         write_pair(
             (&dir.join(AUTHORITY_FILE), &self.certificate_pem),
-            (&dir.join(AUTHORITY_KEY_FILE), &self.issuer.key().serialize_pem()),
+            (
+                &dir.join(AUTHORITY_KEY_FILE),
+                &self.issuer.key().serialize_pem(),
+            ),
         )
     }
 
@@ -178,13 +199,20 @@ impl ClusterAuthority {
 
     /// Issues a node's certificate, valid for [`ISSUED_VALIDITY`] from `now`. It serves and dials.
     pub fn issue_node(&self, name: &str, now: SystemTime) -> Result<Issued, PkiError> {
-        let usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        let usages = vec![
+            ExtendedKeyUsagePurpose::ServerAuth,
+            ExtendedKeyUsagePurpose::ClientAuth,
+        ];
         self.issue(Role::node(name)?, usages, now)
     }
 
     /// Issues a user's certificate, valid for [`ISSUED_VALIDITY`] from `now`. It only dials.
     pub fn issue_user(&self, name: &str, now: SystemTime) -> Result<Issued, PkiError> {
-        self.issue(Role::user(name)?, vec![ExtendedKeyUsagePurpose::ClientAuth], now)
+        self.issue(
+            Role::user(name)?,
+            vec![ExtendedKeyUsagePurpose::ClientAuth],
+            now,
+        )
     }
 
     fn issue(
@@ -201,15 +229,21 @@ impl ClusterAuthority {
         params.extended_key_usages = usages;
         let key = KeyPair::generate()?;
         let certificate_pem = params.signed_by(&key, &self.issuer)?.pem();
-        Ok(Issued { role, certificate_pem, key_pem: key.serialize_pem() })
+        Ok(Issued {
+            role,
+            certificate_pem,
+            key_pem: key.serialize_pem(),
+        })
     }
 }
 
 /// What an authority's certificate says, but for its validity. Depends on the cluster's name only,
 /// so that a loaded authority signs exactly as the one that was saved.
 fn authority_params(cluster: &ClusterName) -> Result<CertificateParams, PkiError> {
-    let mut params =
-        named(cluster.authority_name(), &format!("authority of cluster {cluster}"))?;
+    let mut params = named(
+        cluster.authority_name(),
+        &format!("authority of cluster {cluster}"),
+    )?;
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     Ok(params)
@@ -218,7 +252,9 @@ fn authority_params(cluster: &ClusterName) -> Result<CertificateParams, PkiError
 fn named(dns_name: String, common_name: &str) -> Result<CertificateParams, PkiError> {
     let mut params = CertificateParams::default();
     params.subject_alt_names = vec![SanType::DnsName(dns_name.try_into()?)];
-    params.distinguished_name.push(DnType::CommonName, common_name);
+    params
+        .distinguished_name
+        .push(DnType::CommonName, common_name);
     Ok(params)
 }
 
@@ -228,7 +264,10 @@ fn set_validity(params: &mut CertificateParams, now: SystemTime, validity: Durat
 }
 
 fn read(file: &Path) -> Result<String, PkiError> {
-    fs::read_to_string(file).map_err(|source| PkiError::File { file: file.to_owned(), source })
+    fs::read_to_string(file).map_err(|source| PkiError::File {
+        file: file.to_owned(),
+        source,
+    })
 }
 
 /// Writes a certificate and its key, or neither if one of them is there already.
@@ -238,7 +277,9 @@ fn write_pair(
 ) -> Result<(), PkiError> {
     for file in [certificate_file, key_file] {
         if file.exists() {
-            return Err(PkiError::Exists { file: file.to_owned() });
+            return Err(PkiError::Exists {
+                file: file.to_owned(),
+            });
         }
     }
     // Ordering: the certificate last, so that where there is one its key is there too.
@@ -257,8 +298,11 @@ fn write_new(file: &Path, text: &str, mode: u32) -> Result<(), PkiError> {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             Ok(()) | Err(_) => {}
         }
-        let mut out =
-            OpenOptions::new().write(true).create_new(true).mode(mode).open(&unfinished)?;
+        let mut out = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(mode)
+            .open(&unfinished)?;
         out.write_all(text.as_bytes())?;
         out.sync_all()?;
         // Unlike a rename, a link does not replace what is there.
@@ -271,8 +315,13 @@ fn write_new(file: &Path, text: &str, mode: u32) -> Result<(), PkiError> {
         }
     })();
     written.map_err(|source| match source.kind() {
-        io::ErrorKind::AlreadyExists => PkiError::Exists { file: file.to_owned() },
-        _ => PkiError::File { file: file.to_owned(), source },
+        io::ErrorKind::AlreadyExists => PkiError::Exists {
+            file: file.to_owned(),
+        },
+        _ => PkiError::File {
+            file: file.to_owned(),
+            source,
+        },
     })
 }
 
@@ -304,7 +353,12 @@ mod tests {
         time: SystemTime,
     ) -> Result<Identity, TlsError> {
         let authority_pem = authority.certificate_pem();
-        Identity::from_pem(issued.certificate_pem(), issued.key_pem(), authority_pem, at(time))
+        Identity::from_pem(
+            issued.certificate_pem(),
+            issued.key_pem(),
+            authority_pem,
+            at(time),
+        )
     }
 
     #[test]
@@ -326,7 +380,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let authority = authority("shop");
         authority.save(dir.path()).unwrap();
-        let files = authority.issue_user("ana", now()).unwrap().save(dir.path()).unwrap();
+        let files = authority
+            .issue_user("ana", now())
+            .unwrap()
+            .save(dir.path())
+            .unwrap();
         let identity = Identity::load(&files, at(now())).unwrap();
         assert_eq!(identity.role(), &Role::User("ana".into()));
     }
@@ -336,7 +394,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let authority = authority("shop");
         authority.save(dir.path()).unwrap();
-        let files = authority.issue_node("n1", now()).unwrap().save(dir.path()).unwrap();
+        let files = authority
+            .issue_node("n1", now())
+            .unwrap()
+            .save(dir.path())
+            .unwrap();
         for key in [dir.path().join(AUTHORITY_KEY_FILE), files.key] {
             let mode = fs::metadata(&key).unwrap().permissions().mode();
             assert_eq!(mode & 0o777, 0o600, "{}", key.display());
@@ -352,7 +414,10 @@ mod tests {
         fs::remove_file(dir.path().join(AUTHORITY_FILE)).unwrap();
         let again = authority("shop").save(dir.path());
         assert!(matches!(again, Err(PkiError::Exists { .. })), "{again:?}");
-        assert_eq!(fs::read(dir.path().join(AUTHORITY_KEY_FILE)).unwrap(), before);
+        assert_eq!(
+            fs::read(dir.path().join(AUTHORITY_KEY_FILE)).unwrap(),
+            before
+        );
         assert!(!dir.path().join(AUTHORITY_FILE).exists());
     }
 
@@ -360,17 +425,26 @@ mod tests {
     fn a_key_of_another_authority_is_noticed_when_it_is_loaded() {
         let dir = tempfile::tempdir().unwrap();
         authority("shop").save(dir.path()).unwrap();
-        fs::write(dir.path().join(AUTHORITY_KEY_FILE), KeyPair::generate().unwrap().serialize_pem())
-            .unwrap();
+        fs::write(
+            dir.path().join(AUTHORITY_KEY_FILE),
+            KeyPair::generate().unwrap().serialize_pem(),
+        )
+        .unwrap();
         let loaded = ClusterAuthority::load(dir.path()).map(|_| ());
-        assert!(matches!(loaded, Err(PkiError::KeyMismatch { .. })), "{loaded:?}");
+        assert!(
+            matches!(loaded, Err(PkiError::KeyMismatch { .. })),
+            "{loaded:?}"
+        );
     }
 
     #[test]
     fn another_authority_of_the_same_name_does_not_vouch_for_it() {
         let issued = authority("shop").issue_node("n1", now()).unwrap();
         let refused = identity(&issued, &authority("shop"), now());
-        assert!(matches!(refused, Err(TlsError::NotIssuedHere(_))), "{refused:?}");
+        assert!(
+            matches!(refused, Err(TlsError::NotIssuedHere(_))),
+            "{refused:?}"
+        );
     }
 
     #[test]
@@ -383,15 +457,31 @@ mod tests {
             (now() + ISSUED_VALIDITY, true),
             (now() + ISSUED_VALIDITY + Duration::from_secs(1), false),
         ] {
-            assert_eq!(identity(&issued, &authority, time).is_ok(), valid, "{time:?}");
+            assert_eq!(
+                identity(&issued, &authority, time).is_ok(),
+                valid,
+                "{time:?}"
+            );
         }
     }
 
     #[test]
     fn names_that_are_no_dns_label_are_refused() {
         let authority = authority("shop");
-        for name in ["", "N1", "a.b", "-a", "a-", "a_b", "../etc", &"x".repeat(64)] {
-            assert!(matches!(authority.issue_user(name, now()), Err(PkiError::Name(_))), "{name}");
+        for name in [
+            "",
+            "N1",
+            "a.b",
+            "-a",
+            "a-",
+            "a_b",
+            "../etc",
+            &"x".repeat(64),
+        ] {
+            assert!(
+                matches!(authority.issue_user(name, now()), Err(PkiError::Name(_))),
+                "{name}"
+            );
         }
     }
 }

@@ -202,3 +202,215 @@ impl Input<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[derive(Clone, PartialEq, Debug, Serialize, serde::Deserialize)]
+    enum Tree {
+        Leaf,
+        Number(i64),
+        Text { text: String, floats: Vec<f64> },
+        Fork(Box<Tree>, Box<Tree>),
+        Named(BTreeMap<String, Tree>),
+    }
+
+    #[derive(PartialEq, Debug, Serialize, serde::Deserialize)]
+    struct Message {
+        n: u32,
+        name: String,
+    }
+
+    fn tree() -> impl Strategy<Value = Tree> {
+        let leaf = prop_oneof![
+            Just(Tree::Leaf),
+            any::<i64>().prop_map(Tree::Number),
+            (".{0,40}", prop::collection::vec(-1e9f64..1e9, 0..5))
+                .prop_map(|(text, floats)| Tree::Text { text, floats }),
+        ];
+        leaf.prop_recursive(5, 40, 4, |inner| {
+            prop_oneof![
+                (inner.clone(), inner.clone()).prop_map(|(a, b)| Tree::Fork(a.into(), b.into())),
+                prop::collection::btree_map(".{0,8}", inner, 0..4).prop_map(Tree::Named),
+            ]
+        })
+    }
+
+    fn scanned(bytes: &[u8]) -> Result<(), CodecError> {
+        scan(bytes, CodecLimits::default())
+    }
+
+    #[test]
+    fn structs_travel_as_maps_with_field_names() {
+        let message = Message {
+            n: 7,
+            name: "a".into(),
+        };
+        let golden = b"\x82\xa1n\x07\xa4name\xa1a";
+        assert_eq!(encode(&message).unwrap(), golden);
+        assert_eq!(
+            decode::<Message>(golden, CodecLimits::default()).unwrap(),
+            message
+        );
+    }
+
+    #[test]
+    fn fields_that_are_not_known_are_skipped() {
+        let newer = b"\x83\xa1n\x07\xa4name\xa1a\xa3new\x91\xc0";
+        let message: Message = decode(newer, CodecLimits::default()).unwrap();
+        assert_eq!(
+            message,
+            Message {
+                n: 7,
+                name: "a".into()
+            }
+        );
+    }
+
+    #[test]
+    fn text_may_borrow_from_the_message() {
+        let bytes = encode("borrowed").unwrap();
+        let text: &str = decode(&bytes, CodecLimits::default()).unwrap();
+        assert_eq!(text, "borrowed");
+    }
+
+    #[test]
+    fn a_bomb_of_nested_values_is_refused_on_a_small_stack() {
+        let fork = b"\x81\xa4Fork\x92";
+        for unit in [&b"\x91"[..], b"\x81\xc0", b"\xdc\x00\x01", fork] {
+            let bomb = unit.repeat(1_200_000 / unit.len());
+            let refused = std::thread::Builder::new()
+                .stack_size(64 * 1024)
+                .spawn(move || decode::<Tree>(&bomb, CodecLimits::default()))
+                .unwrap()
+                .join()
+                .unwrap();
+            assert!(
+                matches!(refused, Err(CodecError::TooDeep { depth_max: 32 })),
+                "{refused:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_message_as_deep_as_allowed_is_read_and_one_level_more_is_not() {
+        let mut nested = vec![0x91; 32];
+        nested.push(0xc0);
+        assert!(scanned(&nested).is_ok());
+        nested.insert(0, 0x91);
+        assert!(matches!(scanned(&nested), Err(CodecError::TooDeep { .. })));
+    }
+
+    #[test]
+    fn lengths_beyond_the_message_are_refused_for_every_kind_of_value() {
+        let announced: &[&[u8]] = &[
+            b"\xdd\xff\xff\xff\xff",
+            b"\xdf\xff\xff\xff\xff",
+            b"\xdc\xff\xff",
+            b"\xde\x00\x01\xc0",
+            b"\xc6\xff\xff\xff\xff",
+            b"\xdb\x00\x00\x00\x02a",
+            b"\xc9\xff\xff\xff\xff\x00",
+            b"\xd8\x00",
+            b"\xcf\x00",
+            b"\xa2a",
+            b"\x92\xc0",
+            b"\xcd\x00",
+            b"",
+        ];
+        for bytes in announced {
+            assert!(
+                matches!(scanned(bytes), Err(CodecError::Truncated)),
+                "{bytes:x?}"
+            );
+        }
+    }
+
+    #[test]
+    fn trailing_bytes_are_refused() {
+        let mut bytes = encode(&Message {
+            n: 7,
+            name: "a".into(),
+        })
+        .unwrap();
+        bytes.push(0xc0);
+        let refused = decode::<Message>(&bytes, CodecLimits::default());
+        assert!(
+            matches!(refused, Err(CodecError::Trailing { bytes: 1 })),
+            "{refused:?}"
+        );
+    }
+
+    #[test]
+    fn more_values_than_allowed_are_refused() {
+        let limits = CodecLimits {
+            depth_max: 4,
+            items_max: 3,
+        };
+        assert!(decode::<Vec<u8>>(&[0x92, 1, 2], limits).is_ok());
+        let refused = decode::<Vec<u8>>(&[0x93, 1, 2, 3], limits);
+        assert!(
+            matches!(refused, Err(CodecError::TooManyItems { items_max: 3 })),
+            "{refused:?}"
+        );
+    }
+
+    #[test]
+    fn the_reserved_marker_is_refused() {
+        assert!(matches!(scanned(&[0xc1]), Err(CodecError::Reserved)));
+    }
+
+    #[test]
+    fn a_sound_value_of_another_shape_is_refused() {
+        let refused = decode::<Message>(&[0x01], CodecLimits::default());
+        assert!(matches!(refused, Err(CodecError::Shape(_))), "{refused:?}");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(256))]
+
+        #[test]
+        fn what_is_encoded_is_decoded(tree in tree()) {
+            let bytes = encode(&tree).unwrap();
+            prop_assert_eq!(decode::<Tree>(&bytes, CodecLimits::default()).unwrap(), tree);
+        }
+
+        #[test]
+        fn no_prefix_of_a_message_is_a_message(tree in tree(), cut in any::<prop::sample::Index>()) {
+            let bytes = encode(&tree).unwrap();
+            let prefix = &bytes[..cut.index(bytes.len())];
+            prop_assert!(matches!(scanned(prefix), Err(CodecError::Truncated)));
+        }
+
+        /// What the scan lets pass, the deserializer reads to its end: they agree on the format.
+        #[test]
+        fn scan_and_deserializer_agree_on_arbitrary_bytes(
+            bytes in prop::collection::vec(any::<u8>(), 0..200),
+        ) {
+            let skipped: Result<serde::de::IgnoredAny, _> = decode(&bytes, CodecLimits::default());
+            if scanned(&bytes).is_ok() {
+                prop_assert!(skipped.is_ok(), "{:?}", skipped.err());
+            }
+        }
+
+        #[test]
+        fn mutated_messages_never_panic(
+            tree in tree(),
+            changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+        ) {
+            let mut bytes = encode(&tree).unwrap();
+            for (at, byte) in changes {
+                let at = at.index(bytes.len());
+                bytes[at] = byte;
+            }
+            if let Ok(other) = decode::<Tree>(&bytes, CodecLimits::default()) {
+                prop_assert!(encode(&other).is_ok());
+            }
+        }
+    }
+}

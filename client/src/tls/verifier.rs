@@ -34,7 +34,11 @@ pub(super) struct ServerVerifier {
 impl ServerVerifier {
     pub(super) fn new(roots: Arc<RootCertStore>, cluster: ClusterName) -> Self {
         let algorithms = ring::default_provider().signature_verification_algorithms;
-        Self { roots, cluster, algorithms }
+        Self {
+            roots,
+            cluster,
+            algorithms,
+        }
     }
 }
 
@@ -118,7 +122,9 @@ impl ClientCertVerifier for ClientVerifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        let verified = self.issued.verify_client_cert(end_entity, intermediates, now)?;
+        let verified = self
+            .issued
+            .verify_client_cert(end_entity, intermediates, now)?;
         role_in(&self.cluster, end_entity)?;
         Ok(verified)
     }

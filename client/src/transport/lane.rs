@@ -126,7 +126,10 @@ impl Outbox {
         if self.queued.frames >= options.lane_frames_max || bytes > options.lane_bytes_max {
             return Err(SendError::QueueFull);
         }
-        self.queued = Amount { frames: self.queued.frames + 1, bytes };
+        self.queued = Amount {
+            frames: self.queued.frames + 1,
+            bytes,
+        };
         if self.gathering.capacity() - self.gathering.len() < frame.wire_bytes() {
             self.gathering.reserve(GATHER_BYTES);
         }

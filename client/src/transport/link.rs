@@ -59,7 +59,11 @@ impl LinkOptions {
     };
 
     /// A node's side of a connection from an application.
-    pub const SERVER: Self = Self { limits: Limits::FROM_CLIENT, lanes: 8, ..Self::CLIENT };
+    pub const SERVER: Self = Self {
+        limits: Limits::FROM_CLIENT,
+        lanes: 8,
+        ..Self::CLIENT
+    };
 
     /// Either side of a connection between nodes.
     pub const PEER: Self = Self {
@@ -193,7 +197,11 @@ impl Link {
             let (link, handler) = (link.clone(), handler.clone());
             tokio::spawn(async move { link.dial_lane(index, handler).await });
         }
-        tokio::spawn(read::accept_streams(link.clone(), handler, read::Accepts::LargeFrames));
+        tokio::spawn(read::accept_streams(
+            link.clone(),
+            handler,
+            read::Accepts::LargeFrames,
+        ));
         link
     }
 
@@ -216,7 +224,10 @@ impl Link {
     }
 
     fn new(connection: Connection, options: LinkOptions, lanes_used: usize) -> Self {
-        assert!((1..=255).contains(&options.lanes), "a link has 1 to 255 lanes");
+        assert!(
+            (1..=255).contains(&options.lanes),
+            "a link has 1 to 255 lanes"
+        );
         assert!(
             options.large_frame_bytes <= options.lane_bytes_max,
             "the longest frame of a lane fits its queue"
@@ -278,7 +289,9 @@ impl Link {
     /// Ends the link at once. What is queued or on its way may be lost; the other side learns the
     /// code and the reason.
     pub fn close(&self, code: CloseCode, reason: &str) {
-        self.shared.connection.close(VarInt::from_u32(code as u32), reason.as_bytes());
+        self.shared
+            .connection
+            .close(VarInt::from_u32(code as u32), reason.as_bytes());
     }
 
     /// The other side's address.
@@ -313,7 +326,9 @@ impl Link {
 
     /// The accepting side has learned how many lanes there are.
     pub(super) fn use_lanes(&self, lanes: usize) {
-        self.shared.lanes_used.store(lanes.min(self.shared.lanes.len()), Relaxed);
+        self.shared
+            .lanes_used
+            .store(lanes.min(self.shared.lanes.len()), Relaxed);
     }
 
     pub(super) fn count_received(&self) {
@@ -343,10 +358,14 @@ impl Link {
         mut stream: SendStream,
         handler: &dyn FrameHandler,
     ) {
-        let Some(lane) = self.shared.lanes.get(index) else { return };
+        let Some(lane) = self.shared.lanes.get(index) else {
+            return;
+        };
         match lane.write_to(&mut stream).await {
             Ok(()) | Err(WriteError::ConnectionLost(_)) => {}
-            Err(WriteError::Stopped(_) | WriteError::ClosedStream | WriteError::ZeroRttRejected) => {
+            Err(
+                WriteError::Stopped(_) | WriteError::ClosedStream | WriteError::ZeroRttRejected,
+            ) => {
                 self.refuse(&Refusal::LaneEnded, handler);
             }
         }
@@ -354,7 +373,9 @@ impl Link {
 
     async fn dial_lane(self, index: usize, handler: Arc<dyn FrameHandler>) {
         // Fails only with the connection, which the accepting task reports.
-        let Ok((mut outgoing, incoming)) = self.shared.connection.open_bi().await else { return };
+        let Ok((mut outgoing, incoming)) = self.shared.connection.open_bi().await else {
+            return;
+        };
         tokio::spawn(read::read_lane(self.clone(), incoming, handler.clone()));
         let mut name = BytesMut::new();
         lane_frame(index, self.shared.lanes.len()).encode_into(&mut name);
@@ -395,14 +416,18 @@ impl Shared {
         let (mut stream, _) = self.connection.open_bi().await?;
         let mut header = BytesMut::new();
         frame.encode_header_into(&mut header);
-        stream.write_all_chunks(&mut [header.freeze(), frame.body.clone()]).await
+        stream
+            .write_all_chunks(&mut [header.freeze(), frame.body.clone()])
+            .await
         // Dropping the stream finishes it.
     }
 }
 
 impl fmt::Debug for Link {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Link").field("remote", &self.remote()).finish_non_exhaustive()
+        f.debug_struct("Link")
+            .field("remote", &self.remote())
+            .finish_non_exhaustive()
     }
 }
 

@@ -44,7 +44,9 @@ impl Accepts {
 impl OpenLanes {
     /// Takes note of a lane's first frame; yields the lane and how many there are.
     fn open(&mut self, body: &[u8], lanes_max: usize) -> Result<(usize, usize), Refusal> {
-        let [lane, lanes] = *body else { return Err(Refusal::Lane) };
+        let [lane, lanes] = *body else {
+            return Err(Refusal::Lane);
+        };
         let (lane, lanes) = (usize::from(lane), usize::from(lanes));
         let known = *self.announced.get_or_insert(lanes);
         if lane >= lanes || lanes > lanes_max || lanes != known || self.open.contains(&lane) {
@@ -108,7 +110,9 @@ async fn serve_accepted(
             Next::Ended | Next::Lost => Ok(()),
         };
     }
-    let Accepts::LanesAndLargeFrames(open) = accepts else { return Err(Refusal::Lane) };
+    let Accepts::LanesAndLargeFrames(open) = accepts else {
+        return Err(Refusal::Lane);
+    };
     let (lane, lanes) = open
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
@@ -154,7 +158,11 @@ struct Frames {
 
 impl Frames {
     fn new(link: &Link, stream: RecvStream) -> Self {
-        Self { stream, reader: FrameReader::new(link.limits()), chunks: Default::default() }
+        Self {
+            stream,
+            reader: FrameReader::new(link.limits()),
+            chunks: Default::default(),
+        }
     }
 
     async fn next(&mut self) -> Result<Next, Refusal> {

@@ -136,7 +136,14 @@ impl Pending {
         }
         open.insert(id, asker);
         drop(table);
-        Ok((Question { pending: self, id, open: true }, answer))
+        Ok((
+            Question {
+                pending: self,
+                id,
+                open: true,
+            },
+            answer,
+        ))
     }
 
     fn open(&self) -> MutexGuard<'_, Option<HashMap<RequestId, oneshot::Sender<Frame>>>> {
@@ -176,8 +183,13 @@ impl Requester {
     /// Outside a tokio runtime.
     pub fn open(connection: Connection, options: LinkOptions, open_max: usize) -> Self {
         let pending = Arc::new(Pending::new(open_max));
-        let answers = Arc::new(Answers { pending: pending.clone() });
-        Self { link: Link::open(connection, options, answers), pending }
+        let answers = Arc::new(Answers {
+            pending: pending.clone(),
+        });
+        Self {
+            link: Link::open(connection, options, answers),
+            pending,
+        }
     }
 
     /// Sends a request and waits for its response; see [`Pending::request`].
@@ -228,5 +240,7 @@ impl FrameHandler for Answers {
 
 /// What the frame's header says of a timeout: no less than a millisecond, as zero means none.
 fn deadline_ms(timeout: Duration) -> u32 {
-    u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX).max(1)
+    u32::try_from(timeout.as_millis())
+        .unwrap_or(u32::MAX)
+        .max(1)
 }

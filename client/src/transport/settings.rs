@@ -112,11 +112,17 @@ impl TransportSettings {
         socket.bind(&address.into())?;
         let granted = socket.recv_buffer_size()?.min(socket.send_buffer_size()?);
         if granted < self.socket_buffer_bytes {
-            tracing::info!(asked = self.socket_buffer_bytes, granted, "small socket buffers");
+            tracing::info!(
+                asked = self.socket_buffer_bytes,
+                granted,
+                "small socket buffers"
+            );
         }
         let mut config = EndpointConfig::default();
         if self.path_mtu == PathMtu::Loopback {
-            config.max_udp_payload_size(LOOPBACK_MTU).map_err(io::Error::other)?;
+            config
+                .max_udp_payload_size(LOOPBACK_MTU)
+                .map_err(io::Error::other)?;
         }
         Endpoint::new(config, server, socket.into(), Arc::new(quinn::TokioRuntime))
     }

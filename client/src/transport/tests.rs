@@ -38,7 +38,11 @@ impl FrameHandler for Recorder {
     fn frame(&self, link: &Link, frame: Frame) {
         if self.echoes && frame.kind == FrameKind::Request {
             let lane = frame.id.0 as usize;
-            let answer = Frame { kind: FrameKind::Response, deadline_ms: 0, ..frame };
+            let answer = Frame {
+                kind: FrameKind::Response,
+                deadline_ms: 0,
+                ..frame
+            };
             link.send(answer, lane).unwrap();
         } else {
             self.seen.send(Seen::Frame(frame)).ok();
@@ -97,20 +101,37 @@ struct Cluster {
 
 impl Cluster {
     fn new() -> Self {
-        let authority = TestAuthority::new();
+        let authority = TestAuthority::new().unwrap();
         let settings = TransportSettings::default();
         let identity = identity(&authority, "n1.node.shop.dunlin");
         let server = settings.server_config(&identity).unwrap();
         let node = settings.bind(any_port(), Some(server)).unwrap();
-        Self { authority, settings, node }
+        Self {
+            authority,
+            settings,
+            node,
+        }
     }
 
     async fn accept(&self) -> Result<Connection, ConnectionError> {
-        timeout(PATIENCE, self.node.accept()).await.unwrap().unwrap().await
+        timeout(PATIENCE, self.node.accept())
+            .await
+            .unwrap()
+            .unwrap()
+            .await
     }
 
-    async fn dial(&self, name: &str, protocol: WireProtocol) -> Result<Connection, ConnectionError> {
-        self.dial_as(&identity(&self.authority, name), protocol, "n1.node.shop.dunlin").await
+    async fn dial(
+        &self,
+        name: &str,
+        protocol: WireProtocol,
+    ) -> Result<Connection, ConnectionError> {
+        self.dial_as(
+            &identity(&self.authority, name),
+            protocol,
+            "n1.node.shop.dunlin",
+        )
+        .await
     }
 
     async fn dial_as(
@@ -133,7 +154,8 @@ impl Cluster {
     }
 
     async fn user_pair(&self) -> (Connection, Connection) {
-        self.pair("ana.user.shop.dunlin", WireProtocol::Client).await
+        self.pair("ana.user.shop.dunlin", WireProtocol::Client)
+            .await
     }
 }
 
@@ -142,12 +164,23 @@ fn any_port() -> SocketAddr {
 }
 
 fn identity(authority: &TestAuthority, name: &str) -> Identity {
-    let (certificate, key) = authority.issue(&[name]);
-    Identity::from_pem(&certificate, &key, authority.certificate_pem(), UnixTime::now()).unwrap()
+    let (certificate, key) = authority.issue(&[name]).unwrap();
+    Identity::from_pem(
+        &certificate,
+        &key,
+        authority.certificate_pem(),
+        UnixTime::now(),
+    )
+    .unwrap()
 }
 
 fn frame(kind: FrameKind, id: u64, body: impl Into<Bytes>) -> Frame {
-    Frame { kind, id: RequestId(id), deadline_ms: 0, body: body.into() }
+    Frame {
+        kind,
+        id: RequestId(id),
+        deadline_ms: 0,
+        body: body.into(),
+    }
 }
 
 fn close_code(reason: &ConnectionError) -> Option<u64> {
@@ -214,7 +247,8 @@ async fn frames_of_one_lane_keep_their_order() {
     let (other, _other_inbox) = Inbox::new(false);
     let link = Link::open(dialed, LinkOptions::CLIENT, other);
     for id in 0..500 {
-        link.send(frame(FrameKind::Request, id, vec![0; id as usize * 37]), 2).unwrap();
+        link.send(frame(FrameKind::Request, id, vec![0; id as usize * 37]), 2)
+            .unwrap();
     }
     for id in 0..500 {
         assert_eq!(inbox.frame().await.id, RequestId(id));
@@ -224,7 +258,9 @@ async fn frames_of_one_lane_keep_their_order() {
 #[tokio::test]
 async fn either_node_may_speak_first() {
     let cluster = Cluster::new();
-    let (dialed, accepted) = cluster.pair("n2.node.shop.dunlin", WireProtocol::Peer).await;
+    let (dialed, accepted) = cluster
+        .pair("n2.node.shop.dunlin", WireProtocol::Peer)
+        .await;
     let (recorder, mut dialing) = Inbox::new(false);
     let (other, mut accepting) = Inbox::new(false);
     // Sent before a single lane has been opened, and on a lane that is not there yet.
@@ -232,7 +268,8 @@ async fn either_node_may_speak_first() {
     node.send(frame(FrameKind::Peer, 1, "from n1"), 3).unwrap();
     let link = Link::open(dialed, LinkOptions::PEER, recorder);
     link.send(frame(FrameKind::Peer, 2, "from n2"), 3).unwrap();
-    node.send(frame(FrameKind::Peer, 3, vec![9; 200_000]), 0).unwrap();
+    node.send(frame(FrameKind::Peer, 3, vec![9; 200_000]), 0)
+        .unwrap();
     assert_eq!(accepting.frame().await.body, "from n2");
     let mut bodies = [dialing.frame().await.body, dialing.frame().await.body];
     bodies.sort_by_key(Bytes::len);
@@ -262,8 +299,14 @@ async fn a_lost_connection_fails_every_open_request_as_unknown() {
         assert_eq!(error, RequestError::ConnectionLost);
         assert!(error.outcome_unknown());
     }
-    assert_eq!(close_code(&requester.link().closed().await), Some(CloseCode::ShuttingDown as u64));
-    let late = requester.request("ping".into(), PATIENCE).await.unwrap_err();
+    assert_eq!(
+        close_code(&requester.link().closed().await),
+        Some(CloseCode::ShuttingDown as u64)
+    );
+    let late = requester
+        .request("ping".into(), PATIENCE)
+        .await
+        .unwrap_err();
     assert_eq!(late, RequestError::NotSent(SendError::Closed));
     assert!(!late.outcome_unknown());
 }
@@ -276,7 +319,10 @@ async fn a_request_given_up_leaves_nothing_behind() {
     let node = Link::accept(accepted, LinkOptions::SERVER, silent);
     let requester = Requester::open(dialed, LinkOptions::CLIENT, 1);
 
-    let error = requester.request("ping".into(), Duration::ZERO).await.unwrap_err();
+    let error = requester
+        .request("ping".into(), Duration::ZERO)
+        .await
+        .unwrap_err();
     assert_eq!(error, RequestError::TimedOut(Duration::ZERO));
     assert_eq!(requester.open_count(), 0);
 
@@ -288,7 +334,10 @@ async fn a_request_given_up_leaves_nothing_behind() {
             _ = inbox.frame() => {}
         }
         assert_eq!(requester.open_count(), 1);
-        let refused = requester.request("ping".into(), PATIENCE).await.unwrap_err();
+        let refused = requester
+            .request("ping".into(), PATIENCE)
+            .await
+            .unwrap_err();
         assert_eq!(refused, RequestError::TooManyOpen { open: 1 });
     }
     assert_eq!(requester.open_count(), 0);
@@ -300,7 +349,8 @@ async fn a_request_given_up_leaves_nothing_behind() {
         while question.deadline_ms != PATIENCE.as_millis() as u32 || question.id.0 < 4 {
             question = inbox.frame().await;
         }
-        node.send(frame(FrameKind::Response, question.id.0, "pong"), 0).unwrap();
+        node.send(frame(FrameKind::Response, question.id.0, "pong"), 0)
+            .unwrap();
     });
     assert_eq!(answer.unwrap().body, "pong");
 }
@@ -321,11 +371,18 @@ async fn a_full_queue_is_reported_and_the_rest_still_arrives() {
     for id in 0..10 {
         link.send(frame(FrameKind::Request, id, ""), 0).unwrap();
     }
-    assert_eq!(link.send(frame(FrameKind::Request, 10, ""), 0), Err(SendError::QueueFull));
+    assert_eq!(
+        link.send(frame(FrameKind::Request, 10, ""), 0),
+        Err(SendError::QueueFull)
+    );
     link.send(frame(FrameKind::Request, 11, ""), 1).unwrap();
     let large = vec![0; 100_000];
-    link.send(frame(FrameKind::Request, 12, large.clone()), 0).unwrap();
-    assert_eq!(link.send(frame(FrameKind::Request, 13, large), 0), Err(SendError::QueueFull));
+    link.send(frame(FrameKind::Request, 12, large.clone()), 0)
+        .unwrap();
+    assert_eq!(
+        link.send(frame(FrameKind::Request, 13, large), 0),
+        Err(SendError::QueueFull)
+    );
     assert_eq!(link.stats().queue_full, 2);
 
     Link::accept(accepted, LinkOptions::SERVER, recorder);
@@ -347,7 +404,10 @@ async fn a_frame_past_the_limit_is_not_sent() {
     let link = Link::open(dialed, LinkOptions::CLIENT, other);
     let body = vec![0; Limits::CLIENT_FRAME_BYTES_MAX];
     let refused = link.send(frame(FrameKind::Request, 1, body), 0);
-    assert!(matches!(refused, Err(SendError::TooLong { .. })), "{refused:?}");
+    assert!(
+        matches!(refused, Err(SendError::TooLong { .. })),
+        "{refused:?}"
+    );
 }
 
 /// Sends `bytes` as the whole of one stream, and returns what the node makes of it. An honest
@@ -371,7 +431,10 @@ async fn refusal_of(bytes: Bytes) -> Refusal {
     assert_eq!(close_code(&reason), Some(CloseCode::BadFrame as u64));
     inbox.closed().await;
 
-    assert_eq!(honest.request("after".into(), PATIENCE).await.unwrap().body, "after");
+    assert_eq!(
+        honest.request("after".into(), PATIENCE).await.unwrap().body,
+        "after"
+    );
     refusal
 }
 
@@ -388,7 +451,10 @@ async fn a_length_past_the_limit_closes_only_that_connection() {
     let mut bytes = encoded(&[frame(FrameKind::Request, 1, "x")]);
     bytes[..4].copy_from_slice(&u32::MAX.to_le_bytes());
     let refusal = refusal_of(bytes.freeze()).await;
-    assert!(matches!(refusal, Refusal::Frame(FrameError::TooLong { .. })), "{refusal:?}");
+    assert!(
+        matches!(refusal, Refusal::Frame(FrameError::TooLong { .. })),
+        "{refusal:?}"
+    );
 }
 
 #[tokio::test]
@@ -400,13 +466,24 @@ async fn garbage_closes_only_that_connection() {
 #[tokio::test]
 async fn a_peer_frame_from_a_client_closes_only_that_connection() {
     let refusal = refusal_of(encoded(&[frame(FrameKind::Peer, 1, "x")]).freeze()).await;
-    assert_eq!(refusal, FrameError::RefusedKind { kind: FrameKind::Peer }.into());
+    assert_eq!(
+        refusal,
+        FrameError::RefusedKind {
+            kind: FrameKind::Peer
+        }
+        .into()
+    );
 }
 
 #[tokio::test]
 async fn a_stream_that_ends_inside_a_frame_closes_only_that_connection() {
-    let bytes = encoded(&[frame(FrameKind::Request, 1, "x")]).split_to(12).freeze();
-    assert_eq!(refusal_of(bytes).await, FrameError::Truncated { bytes: 12 }.into());
+    let bytes = encoded(&[frame(FrameKind::Request, 1, "x")])
+        .split_to(12)
+        .freeze();
+    assert_eq!(
+        refusal_of(bytes).await,
+        FrameError::Truncated { bytes: 12 }.into()
+    );
 }
 
 #[tokio::test]
@@ -430,7 +507,10 @@ async fn a_second_frame_on_a_stream_of_its_own_is_refused() {
     let (recorder, mut inbox) = Inbox::new(false);
     Link::accept(accepted, LinkOptions::SERVER, recorder);
     let (mut stream, _incoming) = hostile.open_bi().await.unwrap();
-    let two = [frame(FrameKind::Request, 1, "x"), frame(FrameKind::Request, 2, "y")];
+    let two = [
+        frame(FrameKind::Request, 1, "x"),
+        frame(FrameKind::Request, 2, "y"),
+    ];
     stream.write_chunk(encoded(&two).freeze()).await.unwrap();
     assert_eq!(inbox.frame().await.id, RequestId(1));
     assert_eq!(inbox.refused().await, Refusal::LargeStream);
@@ -445,7 +525,10 @@ async fn a_lane_opened_twice_is_refused() {
     let mut streams = Vec::new();
     for _ in 0..2 {
         let (mut stream, incoming) = hostile.open_bi().await.unwrap();
-        stream.write_chunk(encoded(&[lane_frame(1, 4)]).freeze()).await.unwrap();
+        stream
+            .write_chunk(encoded(&[lane_frame(1, 4)]).freeze())
+            .await
+            .unwrap();
         streams.push((stream, incoming));
     }
     assert_eq!(inbox.refused().await, Refusal::Lane);
@@ -463,11 +546,19 @@ async fn each_end_learns_who_the_other_is() {
         let (role, cluster) = Role::from_dns_name(name).unwrap();
         assert_eq!(
             peer_role(&accepted).unwrap(),
-            PeerIdentity { role, cluster: cluster.clone(), protocol }
+            PeerIdentity {
+                role,
+                cluster: cluster.clone(),
+                protocol
+            }
         );
         assert_eq!(
             peer_role(&dialed).unwrap(),
-            PeerIdentity { role: Role::node("n1").unwrap(), cluster, protocol }
+            PeerIdentity {
+                role: Role::node("n1").unwrap(),
+                cluster,
+                protocol
+            }
         );
     }
 }
@@ -475,15 +566,20 @@ async fn each_end_learns_who_the_other_is() {
 #[tokio::test]
 async fn a_user_may_not_speak_the_peer_protocol() {
     let cluster = Cluster::new();
-    let (_dialed, accepted) = cluster.pair("ana.user.shop.dunlin", WireProtocol::Peer).await;
+    let (_dialed, accepted) = cluster
+        .pair("ana.user.shop.dunlin", WireProtocol::Peer)
+        .await;
     let refused = peer_role(&accepted);
-    assert!(matches!(&refused, Err(TlsError::NotANode { user }) if user == "ana"), "{refused:?}");
+    assert!(
+        matches!(&refused, Err(TlsError::NotANode { user }) if user == "ana"),
+        "{refused:?}"
+    );
 }
 
 #[tokio::test]
 async fn a_dialer_of_another_cluster_is_refused() {
     let cluster = Cluster::new();
-    let elsewhere = TestAuthority::new();
+    let elsewhere = TestAuthority::new().unwrap();
     for stranger in [
         // The same authority, another cluster; then another authority, the same cluster.
         identity(&cluster.authority, "n2.node.bakery.dunlin"),
@@ -522,10 +618,9 @@ async fn a_user_cannot_pass_for_a_node() {
     let user = identity(&cluster.authority, "ana.user.shop.dunlin");
     let server = cluster.settings.server_config(&user).unwrap();
     cluster.node.set_server_config(Some(server));
-    let (dialed, _) =
-        tokio::join!(
-            cluster.dial("n2.node.shop.dunlin", WireProtocol::Client),
-            cluster.accept(),
-        );
+    let (dialed, _) = tokio::join!(
+        cluster.dial("n2.node.shop.dunlin", WireProtocol::Client),
+        cluster.accept(),
+    );
     assert!(dialed.is_err());
 }
