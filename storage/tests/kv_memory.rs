@@ -1,5 +1,7 @@
 //! What the simulator's disk does when it is harmed.
 
+#![expect(clippy::unwrap_used, reason = "a test may fail")]
+
 use std::ops::Bound;
 
 use bytes::Bytes;
@@ -19,11 +21,16 @@ fn delete(kv: &MemoryKv, key: &'static str) {
 }
 
 fn rows(kv: &MemoryKv) -> Vec<(Bytes, Bytes)> {
-    kv.range(Keyspace::Rows, Bound::Unbounded, Bound::Unbounded).map(Result::unwrap).collect()
+    kv.range(Keyspace::Rows, Bound::Unbounded, Bound::Unbounded)
+        .map(Result::unwrap)
+        .collect()
 }
 
 fn pairs(pairs: &[(&'static str, &'static str)]) -> Vec<(Bytes, Bytes)> {
-    pairs.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect()
+    pairs
+        .iter()
+        .map(|(key, value)| ((*key).into(), (*value).into()))
+        .collect()
 }
 
 #[test]
@@ -76,7 +83,9 @@ fn a_disk_that_lied_is_found_out() {
     put(&kv, "a", "4");
     assert_eq!(kv.forget(2), 2);
     assert_eq!(rows(&kv), pairs(&[("a", "1")]));
-    let Start::Amnesia { evidence } = kv.open() else { panic!("should have noticed") };
+    let Start::Amnesia { evidence } = kv.open() else {
+        panic!("should have noticed")
+    };
     assert_eq!(evidence, ["the store ends at batch 1, the mark says 3"]);
 }
 

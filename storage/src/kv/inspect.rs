@@ -53,8 +53,8 @@ struct Journal {
 #[derive(Debug, Default)]
 struct Walk {
     seqno: Option<u64>,
-    /// Numbers that are missing, unless a later batch says that this is known.
-    gaps: Vec<String>,
+    /// Numbers that cannot be or are missing, unless a later batch says that this is known.
+    oddities: Vec<String>,
     /// A bad stretch, which is a mere torn tail unless something follows.
     tear: Option<String>,
 }
@@ -89,7 +89,7 @@ impl Inspection {
             }
             inspection.journals.push(journal);
         }
-        inspection.evidence.append(&mut walk.gaps);
+        inspection.evidence.append(&mut walk.oddities);
         Ok(inspection)
     }
 
@@ -132,7 +132,7 @@ impl Inspection {
             Some(before) => *seqno > before && *seqno < before + SEQNO_STEP_MAX,
         };
         if !plausible {
-            self.evidence.push(format!(
+            walk.oddities.push(format!(
                 "batch {sequence} has the impossible number {seqno}"
             ));
         }
@@ -141,10 +141,10 @@ impl Inspection {
             return false;
         }
         match (record.continuity, self.last) {
-            // What is missing before it was reported when it was written.
-            (Continuity::Resumes, _) => walk.gaps.clear(),
+            // What is odd before it was reported when it was written, and stays in the file.
+            (Continuity::Resumes, _) => walk.oddities.clear(),
             (Continuity::Follows, Some(last)) if sequence != last + 1 => {
-                walk.gaps.push(format!(
+                walk.oddities.push(format!(
                     "batch {sequence} follows batch {last} in the journal"
                 ));
             }

@@ -355,7 +355,15 @@ fn open_fjall(
                 detail,
                 ..
             } => {
-                format!("a file of the store is missing: {detail}")
+                format!("the store lacks a file: {detail}")
+            }
+            // Without its version marker, fjall takes the store for a new one.
+            KvError::Io {
+                kind: io::ErrorKind::AlreadyExists,
+                detail,
+                ..
+            } => {
+                format!("the store lacks its version: {detail}")
             }
             // The machine's fault, not the data's.
             error => return Err(error),

@@ -1,0 +1,154 @@
+//! Kills a real process that writes to a real store, again and again, and looks at what is left.
+//!
+//! Run without arguments, this program is the parent; it starts itself as the writer, reads what the
+//! writer acknowledges, and kills it with SIGKILL after a random number of lines. A commit must then
+//! survive, a sync all the more; a batch must be there whole or not at all.
+
+#![expect(clippy::expect_used, reason = "a test may fail")]
+
+use std::io::{BufRead, BufReader, Write};
+use std::ops::Bound;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use bytes::Bytes;
+use dunlin_storage::{Batch, FjallKv, FjallOptions, Keyspace, Kv, Start};
+
+const ROUNDS: u64 = 6;
+const WRITER: &str = "--writer";
+/// Large enough that some twenty batches fill a memtable: flushes and merges must be hit too.
+const VALUE_BYTES: usize = 6000;
+
+fn options() -> FjallOptions {
+    FjallOptions {
+        memtable_bytes: 4 << 20,
+        ..FjallOptions::default()
+    }
+}
+
+fn main() {
+    let args: Vec<String> = std::env::args().collect();
+    match args.iter().position(|arg| arg == WRITER) {
+        Some(at) => write_for_ever(Path::new(&args[at + 1])),
+        None => kill_and_look(),
+    }
+}
+
+fn key(number: u64) -> Bytes {
+    number.to_be_bytes().to_vec().into()
+}
+
+fn value(number: u64) -> Bytes {
+    let mut rng = fastrand::Rng::with_seed(number);
+    std::iter::repeat_with(|| rng.u8(..))
+        .take(VALUE_BYTES)
+        .collect()
+}
+
+fn last(kv: &FjallKv) -> u64 {
+    let log = kv.range(Keyspace::Log, Bound::Unbounded, Bound::Unbounded);
+    let last = log
+        .map(|entry| entry.expect("the log is readable").0)
+        .last();
+    last.map_or(0, |key| {
+        u64::from_be_bytes(key[..].try_into().expect("a number"))
+    })
+}
+
+fn write_for_ever(dir: &Path) {
+    let kv = FjallKv::open(dir, &options()).expect("the store opens").kv;
+    let mut out = std::io::stdout();
+    for number in last(&kv) + 1.. {
+        let mut batch = Batch::new();
+        batch.put(Keyspace::Rows, key(number), value(number));
+        batch.put(Keyspace::Log, key(number), key(number));
+        kv.commit(&batch).expect("the batch is taken");
+        writeln!(out, "committed {number}").expect("the parent listens");
+        if number % 7 == 0 {
+            kv.sync().expect("the sync succeeds");
+            writeln!(out, "synced {number}").expect("the parent listens");
+        }
+    }
+}
+
+fn kill_and_look() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut rng = fastrand::Rng::with_seed(0xd0_11);
+    let mut acknowledged = 0;
+    for round in 0..ROUNDS {
+        let lines = rng.usize(1..250);
+        let before = acknowledged;
+        acknowledged = acknowledged.max(run_and_kill(dir.path(), lines));
+        let opened = FjallKv::open(dir.path(), &options()).expect("the store opens after a kill");
+        assert_eq!(
+            opened.start,
+            Start::Unclean,
+            "round {round}, killed after {lines} lines"
+        );
+        let last = check(&opened.kv);
+        assert!(
+            last >= acknowledged,
+            "round {round}: {acknowledged} was acknowledged, not {last}"
+        );
+        assert!(acknowledged > before, "round {round} did nothing");
+        if round + 1 == ROUNDS {
+            opened.kv.close_clean().expect("the store closes");
+        }
+    }
+    let opened = FjallKv::open(dir.path(), &options()).expect("the store opens after a close");
+    assert_eq!(opened.start, Start::Clean);
+    println!("{ROUNDS} kills, {acknowledged} batches acknowledged, none lost");
+}
+
+/// Lets a writer run for some lines, kills it, and returns the highest batch it acknowledged.
+fn run_and_kill(dir: &Path, lines: usize) -> u64 {
+    let mut writer = Killed(
+        Command::new(std::env::current_exe().expect("this program"))
+            .arg(WRITER)
+            .arg(dir)
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the writer starts"),
+    );
+    let out = writer.0.stdout.take().expect("the writer's output");
+    let mut highest = 0;
+    for (count, line) in BufReader::new(out).lines().enumerate() {
+        if count == lines {
+            writer.0.kill().expect("the writer is killed");
+        }
+        // What it said before it died counts, so read to the end. The last line may be cut.
+        let line = line.expect("a line");
+        let number = line
+            .split_once(' ')
+            .and_then(|(_, number)| number.parse().ok());
+        highest = highest.max(number.unwrap_or(0));
+    }
+    highest
+}
+
+/// Checks that the store holds the batches from 1 to some number, each whole, and returns it.
+fn check(kv: &FjallKv) -> u64 {
+    let last = last(kv);
+    let rows = kv.range(Keyspace::Rows, Bound::Unbounded, Bound::Unbounded);
+    let mut count = 0;
+    for (row, number) in rows.zip(1..) {
+        assert_eq!(
+            row.expect("the row is readable"),
+            (key(number), value(number))
+        );
+        count += 1;
+    }
+    assert_eq!(count, last, "rows and log end together");
+    last
+}
+
+/// A child that does not outlive the test.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        // It may be dead already; then there is nothing to end.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
