@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! cargo run --release -p dunlin-client --example echo_bench -- \
-//!     [body_bytes] [in_flight] [seconds] [ethernet|loopback] [connections]
+//!     [body_bytes] [in_flight] [seconds] [ethernet|loopback] [connections] [lanes]
 //! ```
 
 use std::{
@@ -71,6 +71,11 @@ fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
         Some(other) => return Err(format!("no such MTU: {other}").into()),
     };
     let connections = number(4, 1)?.max(1);
+    let lanes = number(5, LinkOptions::CLIENT.lanes)?;
+    let options = LinkOptions {
+        lanes,
+        ..LinkOptions::CLIENT
+    };
     let settings = TransportSettings {
         path_mtu,
         ..TransportSettings::default()
@@ -122,7 +127,7 @@ fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
                 .await?;
             requesters.push(Arc::new(Requester::open(
                 connection,
-                LinkOptions::CLIENT,
+                options,
                 in_flight,
             )));
         }
@@ -152,7 +157,7 @@ fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
         tokio::time::sleep(Duration::from_secs(seconds as u64)).await;
         let (answers, cpu, elapsed) = (total() - answers, cpu_nanos()? - cpu, start.elapsed());
         println!(
-            "{body_bytes} bytes each way, {in_flight} in flight on {connections} connection(s), \
+            "{body_bytes} bytes each way, {in_flight} in flight on {connections} connection(s) of {lanes} lanes, \
              {path_mtu:?}: {:.0} echoes/s, {:.2} µs of CPU each (both ends)",
             answers as f64 / elapsed.as_secs_f64(),
             cpu as f64 / 1_000.0 / answers.max(1) as f64,

@@ -535,6 +535,23 @@ async fn a_lane_opened_twice_is_refused() {
 }
 
 #[tokio::test]
+async fn no_more_streams_can_be_opened_than_are_allowed() {
+    let cluster = Cluster::new();
+    let (hostile, accepted) = cluster.user_pair().await;
+    let (recorder, _inbox) = Inbox::new(false);
+    Link::accept(accepted, LinkOptions::SERVER, recorder);
+    let mut streams = Vec::new();
+    for _ in 0..cluster.settings.streams_max {
+        streams.push(timeout(PATIENCE, hostile.open_bi()).await.unwrap().unwrap());
+    }
+    tokio::select! {
+        biased;
+        more = hostile.open_bi() => panic!("one more was opened: {more:?}"),
+        () = std::future::ready(()) => {}
+    }
+}
+
+#[tokio::test]
 async fn each_end_learns_who_the_other_is() {
     let cluster = Cluster::new();
     for (name, protocol) in [
