@@ -195,3 +195,60 @@ impl Network {
         amount
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_flow_is_as_large_as_the_narrowest_cut() {
+        let mut network = Network::default();
+        let [source, left, right, sink] = [(); 4].map(|()| network.vertex());
+        network.arc(source, left, 10, 0);
+        network.arc(source, right, 10, 0);
+        network.arc(left, right, 1, 0);
+        network.arc(left, sink, 4, 0);
+        network.arc(right, sink, 9, 0);
+        assert_eq!(network.fill(source, sink), 13);
+    }
+
+    #[test]
+    fn of_two_ways_the_cheaper_is_taken_and_of_equals_the_first() {
+        let mut network = Network::default();
+        let [source, sink] = [(); 2].map(|()| network.vertex());
+        let dear = network.arc(source, sink, 1, 1);
+        let ways: Vec<(Vertex, Arc)> = (0..3)
+            .map(|_| {
+                let middle = network.vertex();
+                (middle, network.arc(source, middle, 1, 0))
+            })
+            .collect();
+        let gate = network.vertex();
+        network.arc(gate, sink, 2, 0);
+        for (middle, _) in &ways {
+            network.arc(*middle, gate, 1, 0);
+        }
+        assert_eq!(network.fill(source, sink), 3);
+        let flows: Vec<u64> = ways.iter().map(|(_, arc)| network.flow(*arc)).collect();
+        assert_eq!((flows, network.flow(dear)), (vec![1, 1, 0], 1));
+    }
+
+    #[test]
+    fn a_free_choice_is_taken_back_when_that_makes_room() {
+        // Both takers are free to the first giver, one of them to the second, which comes later.
+        let mut network = Network::default();
+        let [source, sink, first, second, both, only] = [(); 6].map(|()| network.vertex());
+        network.arc(source, first, 1, 0);
+        network.arc(source, second, 1, 0);
+        let contested = network.arc(first, both, 1, 0);
+        let other = network.arc(first, only, 1, 1);
+        let needed = network.arc(second, both, 1, 0);
+        network.arc(both, sink, 1, 0);
+        network.arc(only, sink, 1, 0);
+        assert_eq!(network.fill(source, sink), 2);
+        assert_eq!(
+            [contested, other, needed].map(|arc| network.flow(arc)),
+            [0, 1, 1]
+        );
+    }
+}

@@ -139,3 +139,47 @@ impl fmt::Display for PartitionCount {
         write!(f, "{}", self.0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn short_and_long_keys_are_hashed_alike() {
+        for length in [0, 1, 7, 230, 231, 232, 246, 247, 248, 300, 5_000] {
+            let key: Vec<u8> = (0..length).map(|byte| byte as u8).collect();
+            let whole = [&7u64.to_be_bytes()[..], &[0], &key].concat();
+            let expected = (xxh3_64(&whole) >> 56) as u16;
+            let found = PartitionCount::DEFAULT.partition_of(BucketId(7), &key);
+            assert_eq!(found, PartitionId(expected), "{length} bytes");
+        }
+    }
+
+    #[test]
+    fn each_slice_starts_where_its_first_hash_falls() {
+        for count in [1, 2, 256, 4096].map(PartitionCount) {
+            for partition in count.iter() {
+                let start = count.start_of(partition);
+                assert_eq!(count.top_bits(start), partition.0);
+                assert!(start == 0 || count.top_bits(start - 1) == partition.0 - 1);
+            }
+            assert_eq!(count.top_bits(u64::MAX), count.get() - 1);
+        }
+    }
+
+    #[test]
+    fn only_powers_of_two_up_to_4096_are_counts() {
+        for count in [1, 2, 64, 256, 4096] {
+            assert_eq!(
+                PartitionCount::new(count).map(PartitionCount::get),
+                Ok(count)
+            );
+        }
+        for count in [0, 3, 255, 4095, 8192, u16::MAX] {
+            assert_eq!(
+                PartitionCount::new(count),
+                Err(RingError::BadPartitionCount { count })
+            );
+        }
+    }
+}

@@ -173,7 +173,7 @@ impl Filling<'_> {
     }
 }
 
-/// The zones in which the walk meets them.
+/// All zones, in the order in which the walk meets them.
 fn zones_in_order(sites: &[Site], offer: &Offer) -> Vec<usize> {
     let mut zones = Vec::new();
     for site in &offer.walk {

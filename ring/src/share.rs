@@ -8,8 +8,8 @@
 //!    leaves over is not settled here but by placement, which sees what must move: to settle it here
 //!    was measured to move up to 1.6 times what a join needs.
 //!
-//! Hence the bound that everything else relies on: no node takes more than its fair share plus 5 %, or
-//! its fair share rounded up to a whole copy, whichever is more.
+//! Hence the bound that everything else relies on: no node takes more than its fair share plus 5 %,
+//! rounded up to a whole copy, and with the 5 % only where that relieves a zone.
 
 /// What a node brings to the sharing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,12 +62,11 @@ pub(crate) fn quotas(sharers: &[Sharer], zones: usize, copies: Copies) -> Quotas
         .iter()
         .enumerate()
         .map(|(node, sharer)| {
-            let most = fair.rounded_up(node).max(fair.stretched(node));
-            let zone = u128::from(zone_quotas[sharer.zone]);
-            let part = zone * fair.scaled[node] / weights[sharer.zone].max(1);
+            let part = u128::from(zone_quotas[sharer.zone]) * fair.scaled[node];
+            let weight = weights[sharer.zone].max(1);
             NodeQuota {
-                least: u64::try_from(part).map_or(most, |part| part.min(most)),
-                most,
+                least: fair.bounded(part / weight),
+                most: fair.bounded(part.div_ceil(weight)),
             }
         })
         .collect();
@@ -86,13 +85,11 @@ fn zone_quotas(sharers: &[Sharer], zones: usize, copies: Copies, fair: &FairShar
         };
         zones
     ];
-    let mut stretched = vec![0; zones];
     for (node, sharer) in sharers.iter().enumerate() {
         let claim = &mut claims[sharer.zone];
         claim.weight += fair.scaled[node];
         claim.most += copies.partitions;
         claim.held += sharer.held;
-        stretched[sharer.zone] += fair.stretched(node);
     }
     let mut quotas = deal(copies.partitions * copies.per_partition, &claims);
 
@@ -100,11 +97,14 @@ fn zone_quotas(sharers: &[Sharer], zones: usize, copies: Copies, fair: &FairShar
         .iter()
         .map(|quota| Claim::plain(quota.saturating_sub(copies.partitions)))
         .collect();
+    // By the zone's share and not node by node: rounded down for each of many nodes, the room would
+    // come and go by as many copies at once, and each time that many would move.
     let room: Vec<Claim> = quotas
         .iter()
-        .zip(&stretched)
-        .map(|(quota, stretched)| {
-            Claim::plain((*stretched).min(copies.partitions).saturating_sub(*quota))
+        .zip(&claims)
+        .map(|(quota, claim)| {
+            let stretched = claim.weight * (100 + OVER_PERCENT) / (100 * fair.denominator);
+            Claim::plain(fair.bounded(stretched).saturating_sub(*quota))
         })
         .collect();
     let total = |claims: &[Claim]| claims.iter().map(|claim| claim.most).sum::<u64>();
@@ -165,15 +165,7 @@ impl FairShares {
         }
     }
 
-    fn rounded_up(&self, node: usize) -> u64 {
-        self.bounded(self.scaled[node].div_ceil(self.denominator))
-    }
-
-    /// The share and 5 % more, in whole copies.
-    fn stretched(&self, node: usize) -> u64 {
-        self.bounded(self.scaled[node] * (100 + OVER_PERCENT) / (100 * self.denominator))
-    }
-
+    /// Nobody, neither node nor relieved zone, goes above one copy of each partition.
     fn bounded(&self, copies: u128) -> u64 {
         u64::try_from(copies).map_or(self.most, |copies| copies.min(self.most))
     }
@@ -207,10 +199,13 @@ fn deal(total: u64, claims: &[Claim]) -> Vec<u64> {
         let scaled = u128::from(total) * claim.weight;
         let whole = u64::try_from(scaled / weight_total).map_or(claim.most, |n| n.min(claim.most));
         dealt.push(whole);
-        // Odd ones go to those who hold that much already (nothing moves), then by remainder.
+        // An odd one goes to those due a part of it, and of these first to those that hold that much
+        // already (nothing moves), then by remainder.
+        let remainder = scaled % weight_total;
         order.push((
+            remainder == 0,
             claim.held <= whole,
-            u128::MAX - scaled % weight_total,
+            u128::MAX - remainder,
             index,
         ));
     }
@@ -219,7 +214,7 @@ fn deal(total: u64, claims: &[Claim]) -> Vec<u64> {
     let mut given = true;
     while left > 0 && given {
         given = false;
-        for (_, _, index) in &order {
+        for (_, _, _, index) in &order {
             if left > 0 && dealt[*index] < claims[*index].most {
                 dealt[*index] += 1;
                 left -= 1;
@@ -228,4 +223,94 @@ fn deal(total: u64, claims: &[Claim]) -> Vec<u64> {
         }
     }
     dealt
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn any_sharers() -> impl Strategy<Value = Vec<Sharer>> {
+        let capacity = prop_oneof![
+            1..=4u32,
+            1..=1_000u32,
+            any::<u32>().prop_map(|any| any.max(1))
+        ];
+        let sharer = (0..4usize, capacity, 0..=64u64).prop_map(|(zone, capacity, held)| Sharer {
+            zone,
+            capacity,
+            held,
+        });
+        prop::collection::vec(sharer, 1..24)
+    }
+
+    proptest! {
+        #[test]
+        fn quotas_add_up_and_can_be_met_whatever_was_held_before(
+            sharers in any_sharers(),
+            bits in 0..=6u32,
+            replicas in 1..=16u64,
+        ) {
+            let copies = Copies {
+                partitions: 1 << bits,
+                per_partition: replicas.min(sharers.len() as u64),
+            };
+            let quotas = quotas(&sharers, 4, copies);
+            let total: u64 = quotas.zones.iter().sum();
+            prop_assert_eq!(total, copies.partitions * copies.per_partition);
+            for (zone, quota) in quotas.zones.iter().enumerate() {
+                let of_zone = || {
+                    sharers.iter().zip(&quotas.nodes).filter(|(node, _)| node.zone == zone)
+                };
+                let least: u64 = of_zone().map(|(_, quota)| quota.least).sum();
+                let most: u64 = of_zone().map(|(_, quota)| quota.most).sum();
+                prop_assert!((least..=most).contains(quota), "{least} <= {quota} <= {most}");
+            }
+            for quota in &quotas.nodes {
+                prop_assert!(quota.least <= quota.most && quota.most <= copies.partitions);
+            }
+        }
+    }
+
+    #[test]
+    fn an_odd_copy_stays_where_it_was() {
+        let claim = |held| Claim {
+            weight: 1,
+            most: 10,
+            held,
+        };
+        assert_eq!(deal(7, &[claim(3), claim(4)]), [3, 4]);
+        assert_eq!(deal(7, &[claim(4), claim(3)]), [4, 3]);
+    }
+
+    #[test]
+    fn who_is_due_whole_copies_gets_no_odd_one_for_having_held_more() {
+        let claim = |weight, held| Claim {
+            weight,
+            most: 10,
+            held,
+        };
+        // Due 2, 1.5 and 1.5.
+        assert_eq!(deal(5, &[claim(4, 9), claim(3, 0), claim(3, 0)]), [2, 2, 1]);
+    }
+
+    #[test]
+    fn a_node_of_most_of_the_capacity_ends_at_one_copy_of_each_partition() {
+        let sharers = [100, 1, 1].map(|capacity| Sharer {
+            zone: 0,
+            capacity,
+            held: 0,
+        });
+        let quotas = quotas(
+            &sharers,
+            1,
+            Copies {
+                partitions: 64,
+                per_partition: 2,
+            },
+        );
+        let least: Vec<u64> = quotas.nodes.iter().map(|quota| quota.least).collect();
+        assert_eq!(least, [64, 32, 32]);
+    }
 }

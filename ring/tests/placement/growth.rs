@@ -73,28 +73,29 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
     #[test]
-    fn no_node_goes_above_its_share_but_by_5_percent_or_rounding(
+    fn no_node_goes_above_its_share_but_by_5_percent_and_rounding(
         members in any_members(40),
         replicas in 1..=5u8,
     ) {
         let layout = Layout::first(members, replicas, PartitionCount::DEFAULT).unwrap();
         let fair = fair(&layout);
         for (node, load) in loads(&layout) {
-            let bound = (fair[&node] * 1.05).max((fair[&node] - 1e-6).ceil());
-            prop_assert!(load as f64 <= bound + 1e-6, "{load} copies, fair is {}", fair[&node]);
+            let bound = (fair[&node] * 1.05 - 1e-6).ceil();
+            prop_assert!(load as f64 <= bound, "{load} copies, fair is {}", fair[&node]);
         }
     }
 
     #[test]
     fn no_node_is_left_without_its_share(members in any_members(40)) {
-        // Zones may be relieved by 5 % of all others, never starved.
+        // A zone due more than one copy of each partition is relieved by at most 5 % of the others,
+        // and not below one: with N = 3 that is from 1.095 copies to 1.
         let layout = Layout::first(members, 3, PartitionCount::DEFAULT).unwrap();
         let fair = fair(&layout);
         let load: usize = loads(&layout).values().sum();
         let due: f64 = fair.values().sum();
         prop_assert!((load as f64 - due).abs() < 1e-3, "{load} copies of {due}");
         for (node, load) in loads(&layout) {
-            prop_assert!(load as f64 >= (fair[&node] * 0.85).floor(), "{load} of {}", fair[&node]);
+            prop_assert!(load as f64 >= (fair[&node] * 0.91).floor(), "{load} of {}", fair[&node]);
         }
     }
 
