@@ -9,14 +9,14 @@
 //! clock of a partition, as the `past` of a row and as the causal context that a client carries.
 
 use std::collections::BTreeMap;
-use std::fmt;
+use std::{fmt, iter};
 
 use bytes::Bytes;
 use crdts::{CvRDT, ResetRemove, VClock};
 
 use crate::dot::{ActorId, Dot};
 use crate::encoding::{DecodeError, Reader, put_u64, put_varint, serde_as_bytes};
-use crate::ranges::Ranges;
+use crate::ranges::{Held, Ranges};
 
 /// A set of dots. Invariant: `beyond` never touches `base` (a range that reached the prefix has been
 /// folded into it), and holds no empty entry; so equal sets are equal values with equal bytes.
@@ -51,28 +51,34 @@ impl Clock {
 
     /// Adds one dot. Dots with counter 0 do not exist and are ignored.
     pub fn add(&mut self, dot: Dot) {
-        if dot.counter == 0 || self.contains(&dot) {
-            return;
-        }
-        if !self.beyond.contains_key(&dot.actor) && self.base.get(&dot.actor) + 1 == dot.counter {
-            self.base.dots.insert(dot.actor, dot.counter);
-            return;
-        }
         self.add_range(dot.actor, dot.counter, dot.counter);
     }
 
-    /// Adds the dots `(actor, start..=end)`.
+    /// Adds the dots `(actor, start..=end)`, none if `start > end`.
     pub fn add_range(&mut self, actor: ActorId, start: u64, end: u64) {
-        if start.max(1) <= end {
-            let joined = self.ranges(actor).union(&Ranges::one(start.max(1), end));
-            self.set(actor, joined);
+        let prefix = self.base.get(&actor);
+        if end <= prefix || end < start {
+            return;
         }
+        // There is a counter past the prefix, as `end` is one.
+        if start > prefix + 1 {
+            self.beyond.entry(actor).or_default().insert(start, end);
+            return;
+        }
+        let mut reached = end;
+        if let Some(ranges) = self.beyond.get_mut(&actor) {
+            reached = ranges.absorb(end);
+            if ranges.is_empty() {
+                self.beyond.remove(&actor);
+            }
+        }
+        self.base.dots.insert(actor, reached);
     }
 
     /// The highest counter held of an actor, 0 if none.
     pub fn highest(&self, actor: ActorId) -> u64 {
-        let beyond = self.beyond.get(&actor).and_then(|r| r.iter().last());
-        beyond.map_or_else(|| self.base.get(&actor), |(_, end)| end)
+        let beyond = self.beyond.get(&actor).and_then(Ranges::last_end);
+        beyond.unwrap_or_else(|| self.base.get(&actor))
     }
 
     /// The counter up to which every dot of the actor is held.
@@ -82,39 +88,32 @@ impl Clock {
 
     /// The actors that have a dot in it, in order.
     pub fn actors(&self) -> impl Iterator<Item = ActorId> + '_ {
-        let beyond = self
-            .beyond
-            .keys()
-            .filter(|a| !self.base.dots.contains_key(*a));
-        let mut all: Vec<ActorId> = self.base.dots.keys().chain(beyond).copied().collect();
-        all.sort_unstable();
-        all.into_iter()
+        self.by_actor().map(|(actor, _)| actor)
     }
 
-    /// Adds every dot of the other.
+    /// Adds every dot of the other. Cost: what the other holds, not what this one does.
     pub fn join(&mut self, other: &Clock) {
+        if self.is_empty() {
+            self.clone_from(other);
+            return;
+        }
         for (actor, counter) in &other.base.dots {
-            if self.beyond.contains_key(actor) {
-                self.add_range(*actor, 1, *counter);
-            } else if self.base.get(actor) < *counter {
-                self.base.dots.insert(*actor, *counter);
-            }
+            self.add_range(*actor, 1, *counter);
         }
         for (actor, ranges) in &other.beyond {
-            let joined = self.ranges(*actor).union(ranges);
-            self.set(*actor, joined);
+            for (start, end) in ranges.iter() {
+                self.add_range(*actor, start, end);
+            }
         }
     }
 
     /// The dots of this one that the other lacks.
     pub fn minus(&self, other: &Clock) -> Clock {
-        if other.is_empty() || self.is_empty() {
-            return self.clone();
-        }
         let mut left = Clock::new();
-        for actor in self.actors() {
-            if self.beyond.contains_key(&actor) || self.base.get(&actor) > other.base.get(&actor) {
-                left.set(actor, self.ranges(actor).minus(&other.ranges(actor)));
+        for (actor, held) in self.by_actor() {
+            // Most actors are quiet: nothing of them is missing and nothing is beyond.
+            if held.beyond.is_some() || held.prefix > other.base.get(&actor) {
+                left.put(actor, held.minus(other.held(actor)));
             }
         }
         left
@@ -123,36 +122,44 @@ impl Clock {
     /// The dots that are in both.
     pub fn intersection(&self, other: &Clock) -> Clock {
         let mut both = Clock::new();
-        for actor in self.actors() {
-            both.set(actor, self.ranges(actor).intersection(&other.ranges(actor)));
+        for (actor, held) in self.by_actor() {
+            let (mut few, mut many) = (held, other.held(actor));
+            if many.len() < few.len() {
+                (few, many) = (many, few);
+            }
+            let common = few
+                .iter()
+                .flat_map(move |(start, end)| many.within(start, end));
+            both.put(actor, common);
         }
         both
     }
 
     /// Whether every dot of this one is in the other.
     pub fn is_subset(&self, other: &Clock) -> bool {
-        self.minus(other).is_empty()
+        self.by_actor().all(|(actor, held)| {
+            let container = other.held(actor);
+            held.iter().all(|(start, end)| container.covers(start, end))
+        })
     }
 
-    /// How many dots it holds.
+    /// How many dots it holds; `u64::MAX` if there are more than that.
     pub fn len(&self) -> u64 {
         self.ranges_by_actor()
             .map(|(_, start, end)| end - start + 1)
-            .sum()
+            .fold(0, u64::saturating_add)
     }
 
     /// The dots as inclusive ranges `(actor, start, end)`, in order. Cost: the number of ranges.
     pub fn ranges_by_actor(&self) -> impl Iterator<Item = (ActorId, u64, u64)> + '_ {
-        self.actors().flat_map(|actor| {
-            let ranges = self.ranges(actor);
-            ranges
-                .iter()
-                .map(|(s, e)| (actor, s, e))
-                .collect::<Vec<_>>()
-        })
+        self.by_actor()
+            .flat_map(|(actor, held)| held.iter().map(move |(start, end)| (actor, start, end)))
     }
 
-    /// Every dot, in order of actor and counter. Cost: the number of dots.
+    /// Every dot, in order of actor and counter.
+    ///
+    /// Unfit for: clocks from outside. Cost is the number of dots, and a few bytes can name 2^64 of
+    /// them; [`ranges_by_actor`](Self::ranges_by_actor) is safe.
     pub fn dots(&self) -> impl Iterator<Item = Dot> + '_ {
         self.ranges_by_actor()
             .flat_map(|(actor, start, end)| (start..=end).map(move |n| Dot::new(actor, n)))
@@ -214,50 +221,65 @@ impl Clock {
                 return Err(DecodeError::NotCanonical);
             }
             last = Some(actor);
-            let mut ranges = Ranges::default();
-            let mut end = clock.base.get(&actor);
-            let mut gap = end.checked_add(2).ok_or(DecodeError::NotCanonical)?;
-            for _ in 0..reader.count(2)? {
-                let step = reader.varint()?;
-                let start = match ranges.is_empty() {
-                    true => step,
-                    false => end.checked_add(step).ok_or(DecodeError::NotCanonical)?,
-                };
-                if start < gap {
-                    return Err(DecodeError::NotCanonical);
-                }
-                end = start
-                    .checked_add(reader.varint()?)
-                    .ok_or(DecodeError::NotCanonical)?;
-                gap = end.checked_add(2).ok_or(DecodeError::NotCanonical)?;
-                ranges.push(start, end);
+            let count = reader.count(2)?;
+            let mut ranges = Vec::with_capacity(count);
+            let mut last_end = 0u64;
+            let mut least = clock.base.get(&actor).checked_add(2);
+            for _ in 0..count {
+                let start = last_end.checked_add(reader.varint()?);
+                let start = start.filter(|start| least.is_some_and(|least| least <= *start));
+                let start = start.ok_or(DecodeError::NotCanonical)?;
+                let end = start.checked_add(reader.varint()?);
+                last_end = end.ok_or(DecodeError::NotCanonical)?;
+                least = last_end.checked_add(2);
+                ranges.push((start, last_end));
             }
             if ranges.is_empty() {
                 return Err(DecodeError::NotCanonical);
             }
+            let ranges = ranges.into_iter().collect();
             clock.beyond.insert(actor, ranges);
         }
         Ok(clock)
     }
 
-    fn ranges(&self, actor: ActorId) -> Ranges {
-        let prefix = Ranges::one(1, self.base.get(&actor));
-        match self.beyond.get(&actor) {
-            Some(beyond) => prefix.union(beyond),
-            None => prefix,
+    fn held(&self, actor: ActorId) -> Held<'_> {
+        Held {
+            prefix: self.base.get(&actor),
+            beyond: self.beyond.get(&actor),
         }
     }
 
-    /// Restores the invariant: the prefix goes to `base`, the rest to `beyond`.
-    fn set(&mut self, actor: ActorId, mut ranges: Ranges) {
-        self.base.dots.remove(&actor);
-        self.beyond.remove(&actor);
-        if let Some((1, end)) = ranges.first() {
-            ranges.pop_first();
-            self.base.dots.insert(actor, end);
+    /// Both maps, side by side.
+    fn by_actor(&self) -> impl Iterator<Item = (ActorId, Held<'_>)> {
+        let mut base = self.base.dots.iter().peekable();
+        let mut beyond = self.beyond.iter().peekable();
+        iter::from_fn(move || {
+            let actor = match (base.peek(), beyond.peek()) {
+                (Some((left, _)), Some((right, _))) => **left.min(right),
+                (Some((actor, _)), None) => **actor,
+                (None, Some((actor, _))) => **actor,
+                (None, None) => return None,
+            };
+            let prefix = base.next_if(|(at, _)| **at == actor);
+            let ranges = beyond.next_if(|(at, _)| **at == actor);
+            let held = Held {
+                prefix: prefix.map_or(0, |(_, counter)| *counter),
+                beyond: ranges.map(|(_, ranges)| ranges),
+            };
+            Some((actor, held))
+        })
+    }
+
+    /// Fills in an actor that has no dot yet, from canonical ranges: the prefix goes to `base`, the rest
+    /// to `beyond`.
+    fn put(&mut self, actor: ActorId, ranges: impl Iterator<Item = (u64, u64)>) {
+        let mut ranges = ranges.peekable();
+        if let Some((_, prefix)) = ranges.next_if(|(start, _)| *start == 1) {
+            self.base.dots.insert(actor, prefix);
         }
-        if !ranges.is_empty() {
-            self.beyond.insert(actor, ranges);
+        if ranges.peek().is_some() {
+            self.beyond.insert(actor, ranges.collect());
         }
     }
 }

@@ -1,6 +1,6 @@
 //! How a read folds the cells that are left: the second of the two functions in which kinds differ.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
@@ -39,14 +39,7 @@ pub fn fold(kind: RowKind, row: &Row, now: Millis) -> Option<Folded> {
     live().next()?;
     match kind {
         RowKind::Register => {
-            let mut seen = Vec::new();
-            let mut siblings = Vec::new();
-            for (_, cell) in live() {
-                if let (Body::Value(value), false) = (&cell.body, seen.contains(&cell.op)) {
-                    seen.push(cell.op);
-                    siblings.push(value.clone());
-                }
-            }
+            let siblings: Vec<Bytes> = values(live()).map(|(_, _, value)| value.clone()).collect();
             (!siblings.is_empty()).then_some(Folded::Siblings(siblings))
         }
         RowKind::Lww => latest(live()),
@@ -57,24 +50,26 @@ pub fn fold(kind: RowKind, row: &Row, now: Millis) -> Option<Folded> {
     }
 }
 
+/// The values, one for each request: of two cells of one request the lower dot's.
+fn values<'a>(
+    cells: impl Iterator<Item = &'a (Dot, Cell)>,
+) -> impl Iterator<Item = (&'a Dot, &'a Cell, &'a Bytes)> {
+    let mut seen = BTreeSet::new();
+    cells.filter_map(move |(dot, cell)| match &cell.body {
+        Body::Value(value) if seen.insert(cell.op) => Some((dot, cell, value)),
+        _ => None,
+    })
+}
+
 fn latest<'a>(cells: impl Iterator<Item = &'a (Dot, Cell)>) -> Option<Folded> {
-    let mut ops = Vec::new();
-    let mut best: Option<(&Dot, &Cell, &Bytes)> = None;
-    for (dot, cell) in cells {
-        let Body::Value(value) = &cell.body else {
-            continue;
-        };
-        if !ops.contains(&cell.op) {
-            ops.push(cell.op);
-        }
-        if best.is_none_or(|(at, top, _)| (top.stamp, order(at)) < (cell.stamp, order(dot))) {
-            best = Some((dot, cell, value));
-        }
-    }
-    best.map(|(_, cell, value)| Folded::Latest {
+    let mut written = 0;
+    let last = values(cells)
+        .inspect(|_| written += 1)
+        .max_by_key(|(dot, cell, _)| (cell.stamp, order(dot)));
+    last.map(|(_, cell, value)| Folded::Latest {
         value: value.clone(),
         stamp: cell.stamp,
-        losers: ops.len() - 1,
+        losers: written - 1,
     })
 }
 

@@ -108,6 +108,21 @@ impl FieldPath {
         Bytes::from(out)
     }
 
+    /// Reads back the encoded path of a field, a set or a map in the map, with nothing after it.
+    ///
+    /// # Errors
+    /// [`PathError`] for anything that [`subkey`](Self::subkey) does not produce.
+    pub fn parse_exact(path: &Bytes) -> Result<Self, PathError> {
+        let mut steps = Vec::new();
+        let mut at = 0;
+        while at < path.len() {
+            let (step, end) = read_step(path, at)?;
+            steps.push(step);
+            at = end;
+        }
+        Self::new(steps)
+    }
+
     /// Takes the subkey of a map's row apart: its field, the element if the field is a set, and what
     /// the row is.
     ///
@@ -117,30 +132,9 @@ impl FieldPath {
         let mut steps = Vec::new();
         let mut at = 0;
         loop {
-            let mut name = Vec::new();
-            loop {
-                match (subkey.get(at), subkey.get(at + 1)) {
-                    (Some(0), Some(0xff)) => {
-                        name.push(0);
-                        at += 2;
-                    }
-                    (Some(0), Some(1)) => {
-                        at += 2;
-                        break;
-                    }
-                    (Some(byte), _) if *byte != 0 => {
-                        name.push(*byte);
-                        at += 1;
-                    }
-                    _ => return Err(PathError::Malformed),
-                }
-            }
-            let kind = subkey
-                .get(at)
-                .and_then(|tag| untag(*tag))
-                .ok_or(PathError::Malformed)?;
-            at += 1;
-            steps.push((Bytes::from(name), kind));
+            let ((name, kind), end) = read_step(subkey, at)?;
+            at = end;
+            steps.push((name, kind));
             let row = match kind {
                 FieldKind::Map if steps.len() < DEPTH_MAX => continue,
                 FieldKind::Map => return Err(PathError::Malformed),
@@ -157,6 +151,31 @@ impl FieldPath {
                 (_, false) => return Err(PathError::Malformed),
             };
             return Ok((Self { steps }, element, row));
+        }
+    }
+}
+
+/// One step and where it ends.
+fn read_step(bytes: &[u8], mut at: usize) -> Result<((Bytes, FieldKind), usize), PathError> {
+    let mut name = Vec::new();
+    loop {
+        match (bytes.get(at), bytes.get(at + 1)) {
+            (Some(0), Some(0xff)) => {
+                name.push(0);
+                at += 2;
+            }
+            (Some(0), Some(1)) => {
+                let kind = bytes.get(at + 2).and_then(|tag| untag(*tag));
+                return Ok((
+                    (Bytes::from(name), kind.ok_or(PathError::Malformed)?),
+                    at + 3,
+                ));
+            }
+            (Some(byte), _) if *byte != 0 => {
+                name.push(*byte);
+                at += 1;
+            }
+            _ => return Err(PathError::Malformed),
         }
     }
 }

@@ -68,8 +68,10 @@ impl Row {
     }
 
     /// Joins a row from elsewhere, read under the clock `theirs`, into this one, stored under `mine`.
-    /// Afterwards `past` holds all that the other side knew to be settled; call [`strip`](Self::strip)
-    /// with the clock under which the row will be stored.
+    ///
+    /// Afterwards `past` also holds whatever the other side knew to be settled and `mine` does not
+    /// cover; call [`strip`](Self::strip) with the clock under which the row will be stored. That clock
+    /// must hold all of `mine`.
     pub fn join(&mut self, mine: &Clock, other: &Row, theirs: &Clock) {
         let gone_there = |dot: &Dot| theirs.contains(dot) || other.past.contains(dot);
         let gone_here = |dot: &Dot| mine.contains(dot) || self.past.contains(dot);
@@ -81,28 +83,44 @@ impl Row {
             .collect();
         self.cells
             .retain(|(dot, _)| other.position(dot).is_ok() || !gone_there(dot));
-        self.cells.extend(arriving);
-        self.cells.sort_unstable_by_key(|(dot, _)| order(dot));
-        self.past.join(&other.past);
-        self.past.join(theirs);
-        self.forget_cells_from_past();
+        if !arriving.is_empty() {
+            self.cells.extend(arriving);
+            self.cells.sort_unstable_by_key(|(dot, _)| order(dot));
+        }
+        let mut settled = theirs.minus(mine);
+        settled.join(&other.past.minus(mine));
+        if !settled.is_empty() {
+            self.past.join(&settled.minus(&self.dots()));
+        }
     }
 
     /// Takes one event from elsewhere into this row, stored under `mine`. The same as a join with a row
     /// of that one cell whose context is the event and what it replaces, without building either.
     pub fn take(&mut self, mine: &Clock, event: &Event) {
         let known = mine.contains(&event.dot) || self.past.contains(&event.dot);
-        self.cells.retain(|(dot, _)| !event.replaces.contains(dot));
-        for (actor, start, end) in event.replaces.ranges_by_actor() {
-            self.past.add_range(actor, start, end);
+        // An event does not replace itself, whatever the context says that its writer sent.
+        self.cells
+            .retain(|(dot, _)| *dot == event.dot || !event.replaces.contains(dot));
+        let shown = match (self.position(&event.dot), &event.cell) {
+            (Ok(_), Some(_)) => true,
+            (Ok(at), None) => {
+                self.cells.remove(at);
+                false
+            }
+            (Err(at), Some(cell)) if !known => {
+                self.cells.insert(at, (event.dot, cell.clone()));
+                true
+            }
+            (Err(_), _) => false,
+        };
+        let own = Clock::from_iter([event.dot]);
+        let mut settled = event.replaces.minus(mine);
+        if shown {
+            settled = settled.minus(&own);
+        } else {
+            settled.join(&own.minus(mine));
         }
-        self.past.add(event.dot);
-        if let (Some(cell), false) = (&event.cell, known)
-            && let Err(at) = self.position(&event.dot)
-        {
-            self.cells.insert(at, (event.dot, cell.clone()));
-        }
-        self.forget_cells_from_past();
+        self.past.join(&settled);
     }
 
     /// Forgets of `past` what the clock covers.
@@ -171,13 +189,5 @@ impl Row {
     fn position(&self, dot: &Dot) -> Result<usize, usize> {
         self.cells
             .binary_search_by_key(&order(dot), |(at, _)| order(at))
-    }
-
-    /// Invariant: a dot with a cell is not superseded, so it has no place in `past`.
-    fn forget_cells_from_past(&mut self) {
-        if !self.past.is_empty() && !self.cells.is_empty() {
-            let shown = self.dots();
-            self.past = self.past.minus(&shown);
-        }
     }
 }
