@@ -14,14 +14,14 @@ use std::process::{Child, Command, Stdio};
 use bytes::Bytes;
 use dunlin_storage::{Batch, FjallKv, FjallOptions, Keyspace, Kv, Start};
 
-const ROUNDS: u64 = 6;
+const ROUNDS: u64 = 8;
 const WRITER: &str = "--writer";
 /// Large enough that some twenty batches fill a memtable: flushes and merges must be hit too.
 const VALUE_BYTES: usize = 6000;
 
 fn options() -> FjallOptions {
     FjallOptions {
-        memtable_bytes: 4 << 20,
+        memtable_bytes: 256 << 10,
         ..FjallOptions::default()
     }
 }

@@ -21,20 +21,20 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use fjall::{AbstractTree, Database, Guard, PersistMode, Readable, Slice, Snapshot};
+use fjall::{AbstractTree, Database, PersistMode, Slice};
 
 use super::mark::Mark;
 use super::options::FjallOptions;
+use super::reading::{FjallSnapshot, kv_error, range};
 use super::record::{self, Continuity, Digest, Record};
 use super::space::{Backlog, Demand, SpaceGuard};
-use super::{
-    Batch, Entry, KEY_BYTES_MAX, Keyspace, Kv, KvError, KvSnapshot, Start, encloses_nothing, open,
-};
+use super::{Batch, Entry, KEY_BYTES_MAX, Keyspace, Kv, KvError, KvSnapshot, Start, open};
 
 /// How often a flush is looked after.
 const FLUSH_POLL: Duration = Duration::from_millis(1);
 
-/// A store on disk. Dropping it without [`FjallKv::close_clean`] is as good as a kill.
+/// A store on disk. Dropping it without [`FjallKv::close_clean`] is as good as a kill. The directory
+/// stays locked until its last snapshot is gone too.
 pub struct FjallKv {
     shared: Arc<Shared>,
     dir: PathBuf,
@@ -184,9 +184,7 @@ impl FjallKv {
         writer.health = Health::Sound;
         Ok(())
     }
-}
 
-impl FjallKv {
     /// What an error of fjall means when it broke a write.
     fn broken(&self, action: &'static str, error: fjall::Error) -> KvError {
         kv_error(action, &self.dir, error)
@@ -263,7 +261,8 @@ impl Shared {
         clippy::indexing_slicing,
         reason = "the array has a slot for each keyspace"
     )]
-    fn keyspace(&self, keyspace: Keyspace) -> &fjall::Keyspace {
+    /// The keyspace in fjall.
+    pub(super) fn keyspace(&self, keyspace: Keyspace) -> &fjall::Keyspace {
         &self.keyspaces[keyspace.index()]
     }
 
@@ -321,7 +320,11 @@ impl Kv for FjallKv {
     }
 
     fn sync(&self) -> Result<(), KvError> {
-        self.sync_all(&mut *self.writer()?)
+        let mut writer = self.writer()?;
+        if writer.synced == writer.sequence {
+            return Ok(());
+        }
+        self.sync_all(&mut writer)
     }
 
     fn snapshot(&self) -> Box<dyn KvSnapshot> {
@@ -367,99 +370,6 @@ impl std::fmt::Debug for FjallKv {
         f.debug_struct("FjallKv")
             .field("dir", &self.dir)
             .finish_non_exhaustive()
-    }
-}
-
-/// A fjall snapshot with what it needs to be read.
-struct FjallSnapshot {
-    snapshot: Snapshot,
-    shared: Arc<Shared>,
-    dir: PathBuf,
-}
-
-impl KvSnapshot for FjallSnapshot {
-    fn get(&self, keyspace: Keyspace, key: &[u8]) -> Result<Option<Bytes>, KvError> {
-        if key.len() > KEY_BYTES_MAX {
-            return Ok(None);
-        }
-        let value = self.snapshot.get(self.shared.keyspace(keyspace), key);
-        let value = value.map_err(|error| kv_error("read a key", &self.dir, error))?;
-        Ok(value.map(Bytes::from))
-    }
-
-    fn range<'a>(
-        &'a self,
-        keyspace: Keyspace,
-        from: Bound<&[u8]>,
-        to: Bound<&[u8]>,
-    ) -> Box<dyn Iterator<Item = Entry> + 'a> {
-        range(
-            &self.shared,
-            &self.snapshot,
-            &self.dir,
-            keyspace,
-            (from, to),
-        )
-    }
-}
-
-fn range<'a>(
-    shared: &Shared,
-    snapshot: &Snapshot,
-    dir: &'a Path,
-    keyspace: Keyspace,
-    (from, to): (Bound<&[u8]>, Bound<&[u8]>),
-) -> Box<dyn Iterator<Item = Entry> + 'a> {
-    let (from, to) = (storable_from(from), storable_to(to));
-    if encloses_nothing(from, to) {
-        return Box::new(std::iter::empty());
-    }
-    let entries = snapshot.range::<&[u8], _>(shared.keyspace(keyspace), (from, to));
-    Box::new(entries.map(move |entry: Guard| match entry.into_inner() {
-        Ok((key, value)) => Ok((Bytes::from(key), Bytes::from(value))),
-        Err(error) => Err(kv_error("read a range", dir, error)),
-    }))
-}
-
-/// The same lower bound among keys that can be stored: fjall panics at a longer one.
-fn storable_from(from: Bound<&[u8]>) -> Bound<&[u8]> {
-    match from {
-        Bound::Included(key) | Bound::Excluded(key) => match key.get(..KEY_BYTES_MAX) {
-            Some(head) if key.len() > KEY_BYTES_MAX => Bound::Excluded(head),
-            Some(_) | None => from,
-        },
-        Bound::Unbounded => from,
-    }
-}
-
-/// The same upper bound among keys that can be stored.
-fn storable_to(to: Bound<&[u8]>) -> Bound<&[u8]> {
-    match storable_from(to) {
-        Bound::Excluded(head) if to != Bound::Excluded(head) => Bound::Included(head),
-        same => same,
-    }
-}
-
-/// What an error of fjall says about the data.
-pub(super) fn kv_error(action: &'static str, dir: &Path, error: fjall::Error) -> KvError {
-    match error {
-        fjall::Error::Poisoned => KvError::Poisoned,
-        fjall::Error::Locked => KvError::Locked {
-            dir: dir.to_owned(),
-        },
-        fjall::Error::Io(error) | fjall::Error::Storage(fjall::LsmError::Io(error)) => {
-            match error.kind() {
-                io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData => KvError::Corrupt {
-                    detail: format!("could not {action}: {error}"),
-                },
-                _ => KvError::io(action, &error),
-            }
-        }
-        // All that is left, and all that later versions may add, says that what is on disk is not
-        // what was written.
-        error => KvError::Corrupt {
-            detail: format!("could not {action}: {error}"),
-        },
     }
 }
 

@@ -207,3 +207,106 @@ fn journal_files(store: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
     files.sort_unstable();
     Ok(files)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::journal::encode;
+    use super::super::record::Record;
+    use super::*;
+
+    fn batch(sequence: u64) -> Vec<u8> {
+        record(sequence, 0, Continuity::Follows)
+    }
+
+    fn record(sequence: u64, synced: u64, continuity: Continuity) -> Vec<u8> {
+        encode(
+            sequence,
+            Record {
+                sequence,
+                synced,
+                continuity,
+            },
+            &[(b"key", Some(b"value"))],
+        )
+    }
+
+    fn inspect(files: &[&[Vec<u8>]]) -> (tempfile::TempDir, Inspection) {
+        let store = tempfile::tempdir().unwrap();
+        for (id, batches) in files.iter().enumerate() {
+            // Names sort by number, not by letter.
+            fs::write(
+                store.path().join(format!("{}.jnl", id + 9)),
+                batches.concat(),
+            )
+            .unwrap();
+        }
+        let inspection = Inspection::of(store.path()).unwrap();
+        (store, inspection)
+    }
+
+    const TORN: [u8; 5] = [1, 9, 9, 9, 9];
+
+    #[test]
+    fn numbers_run_on_across_files() {
+        let (_store, found) = inspect(&[&[batch(4), batch(5)], &[], &[batch(6)]]);
+        assert_eq!((found.last, found.evidence), (Some(6), Vec::new()));
+    }
+
+    #[test]
+    fn only_the_end_of_the_newest_file_may_be_torn() {
+        let (store, found) = inspect(&[&[batch(1)], &[batch(2), TORN.to_vec()]]);
+        assert_eq!((found.last, &found.evidence), (Some(2), &Vec::new()));
+        found
+            .repair(store.path(), &store.path().join("copies"))
+            .unwrap();
+        assert_eq!(fs::read(store.path().join("10.jnl")).unwrap(), batch(2));
+        assert!(!store.path().join("copies").exists());
+
+        let (store, found) = inspect(&[&[batch(1), TORN.to_vec()], &[vec![0; 64]]]);
+        assert_eq!(
+            found.evidence.len(),
+            1,
+            "a file is synced before the next is begun"
+        );
+        found
+            .repair(store.path(), &store.path().join("copies"))
+            .unwrap();
+        assert_eq!(fs::read(store.path().join("9.jnl")).unwrap(), batch(1));
+        let kept = fs::read(store.path().join("copies/9.jnl")).unwrap();
+        assert_eq!(kept, [batch(1), TORN.to_vec()].concat());
+    }
+
+    #[test]
+    fn a_gap_is_evidence_until_a_batch_says_that_it_is_known() {
+        let (_store, found) = inspect(&[&[batch(1), batch(4)]]);
+        assert_eq!(found.evidence, ["batch 4 follows batch 1 in the journal"]);
+        let resumed = record(9, 8, Continuity::Resumes);
+        let (_store, found) = inspect(&[&[batch(1), batch(4)], &[resumed, batch(10)]]);
+        assert_eq!(
+            (found.last, found.synced, found.evidence),
+            (Some(10), 8, Vec::new())
+        );
+    }
+
+    #[test]
+    fn a_number_out_of_order_is_evidence_and_its_batch_is_kept() {
+        let odd = encode(
+            3 + SEQNO_STEP_MAX,
+            Record {
+                sequence: 2,
+                synced: 0,
+                continuity: Continuity::Follows,
+            },
+            &[],
+        );
+        let (store, found) = inspect(&[&[batch(1), odd.clone()]]);
+        assert_eq!(found.evidence.len(), 1);
+        found
+            .repair(store.path(), &store.path().join("copies"))
+            .unwrap();
+        assert_eq!(
+            fs::read(store.path().join("9.jnl")).unwrap(),
+            [batch(1), odd].concat()
+        );
+    }
+}

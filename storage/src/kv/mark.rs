@@ -185,6 +185,20 @@ mod tests {
     }
 
     #[test]
+    fn the_files_have_their_golden_bytes() {
+        let dir = tempfile::tempdir().unwrap();
+        Mark::create(dir.path(), 0x0102).unwrap();
+        let bytes = fs::read(dir.path().join(MARK)).unwrap();
+        assert_eq!(bytes.len(), 8192);
+        assert_eq!(bytes[..16], *b"DUNLMARK\0\0\0\0\0\0\x01\x02");
+        assert_eq!(bytes[16..24], [66, 252, 250, 91, 247, 168, 249, 57]);
+        assert_eq!(
+            sealed(CLEAN_MAGIC, &[1, 2])[..24],
+            *b"DUNLCLEN\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\x02"
+        );
+    }
+
+    #[test]
     fn a_torn_write_leaves_the_mark_before_it() {
         let dir = tempfile::tempdir().unwrap();
         let mut mark = Mark::create(dir.path(), 0).unwrap();

@@ -23,6 +23,7 @@ mod mark;
 mod memory;
 mod open;
 mod options;
+mod reading;
 mod record;
 mod space;
 

@@ -21,10 +21,11 @@ use std::path::{Path, PathBuf};
 
 use fjall::{Database, PersistMode};
 
-use super::disk::{FjallKv, Health, Opened, Shared, Writer, kv_error};
+use super::disk::{FjallKv, Health, Opened, Shared, Writer};
 use super::inspect::Inspection;
 use super::mark::{self, Found, Mark, replace_file, sync_dir};
 use super::options::FjallOptions;
+use super::reading::kv_error;
 use super::record;
 use super::space::SpaceGuard;
 use super::{Keyspace, KvError, Start};
@@ -135,11 +136,13 @@ pub(super) fn open(dir: &Path, options: &FjallOptions) -> Result<Opened, KvError
         .database
         .persist(PersistMode::SyncAll)
         .map_err(|error| kv_error("sync the journal", dir, error))?;
-    let mark = match found {
+    let mut mark = match found {
         Found::Valid(mark, _) => mark,
         Found::Absent | Found::Damaged => Mark::create(dir, sequence)
             .map_err(|error| KvError::io("create the high-water mark", &error))?,
     };
+    mark.write(sequence)
+        .map_err(|error| KvError::io("write the high-water mark", &error))?;
     let writer = Writer {
         sequence,
         synced: sequence,
