@@ -17,6 +17,13 @@ fn options() -> FjallOptions {
     FjallOptions::default()
 }
 
+/// A directory in memory, if the machine has such: what is tested is not how fast a disk syncs.
+fn fast_dir() -> TempDir {
+    tempfile::tempdir_in("/dev/shm")
+        .or_else(|_| tempfile::tempdir())
+        .unwrap()
+}
+
 fn key(number: u64) -> Bytes {
     number.to_be_bytes().to_vec().into()
 }
@@ -60,7 +67,7 @@ struct Killed {
 
 impl Killed {
     fn new(synced: u64) -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = fast_dir();
         let opened = FjallKv::open(dir.path(), &options()).unwrap();
         assert_eq!(opened.start, Start::Blank);
         for number in 1..=BATCHES {
@@ -83,7 +90,7 @@ impl Killed {
     }
 
     fn copy(&self) -> TempDir {
-        let copy = tempfile::tempdir().unwrap();
+        let copy = fast_dir();
         copy_dir(self.dir.path(), copy.path());
         copy
     }
@@ -314,8 +321,8 @@ fn a_store_that_cannot_be_opened_is_moved_aside() {
 
 #[test]
 fn an_older_store_under_a_newer_mark_is_reported() {
-    let dir = tempfile::tempdir().unwrap();
-    let old = tempfile::tempdir().unwrap();
+    let dir = fast_dir();
+    let old = fast_dir();
     let kv = FjallKv::open(dir.path(), &options()).unwrap().kv;
     put(&kv, 1);
     kv.close_clean().unwrap();
@@ -337,7 +344,7 @@ fn an_older_store_under_a_newer_mark_is_reported() {
 
 #[test]
 fn a_clean_close_is_clean_once_and_not_for_a_copy() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = fast_dir();
     let kv = FjallKv::open(dir.path(), &options()).unwrap().kv;
     put(&kv, 1);
     kv.close_clean().unwrap();
@@ -345,7 +352,7 @@ fn a_clean_close_is_clean_once_and_not_for_a_copy() {
     assert_eq!(kv.sync(), Err(KvError::Closed));
     assert_eq!(found(&kv), [1], "reads go on");
     drop(kv);
-    let copy = tempfile::tempdir().unwrap();
+    let copy = fast_dir();
     copy_dir(dir.path(), copy.path());
     assert_eq!(
         FjallKv::open(copy.path(), &options()).unwrap().start,
@@ -364,7 +371,7 @@ fn a_clean_close_is_clean_once_and_not_for_a_copy() {
 #[test]
 fn an_unfinished_creation_is_begun_anew() {
     for kept in ["store/lock", "store/0.jnl"] {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = fast_dir();
         fs::create_dir(dir.path().join("store")).unwrap();
         fs::write(dir.path().join(kept), b"").unwrap();
         let opened = FjallKv::open(dir.path(), &options()).unwrap();
@@ -375,7 +382,7 @@ fn an_unfinished_creation_is_begun_anew() {
 
 #[test]
 fn a_directory_is_opened_once() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = fast_dir();
     let first = FjallKv::open(dir.path(), &options()).unwrap();
     let second = FjallKv::open(dir.path(), &options()).unwrap_err();
     assert_eq!(
@@ -393,7 +400,7 @@ fn a_directory_is_opened_once() {
 
 #[test]
 fn a_newer_format_is_refused_and_left_alone() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = fast_dir();
     let kv = FjallKv::open(dir.path(), &options()).unwrap().kv;
     kv.close_clean().unwrap();
     drop(kv);

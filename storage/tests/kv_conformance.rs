@@ -9,6 +9,7 @@ use bytes::Bytes;
 use dunlin_storage::{Batch, FjallKv, FjallOptions, Keyspace, Kv, KvError, MemoryKv};
 use proptest::collection::vec;
 use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop_oneof, proptest};
+use tempfile::TempDir;
 
 type Model = BTreeMap<(Keyspace, Bytes), Bytes>;
 
@@ -141,6 +142,13 @@ fn conforms(kv: &dyn Kv, ops: &[Op]) {
     }
 }
 
+/// A directory in memory, if the machine has such: what is tested is not how fast a disk syncs.
+fn fast_dir() -> TempDir {
+    tempfile::tempdir_in("/dev/shm")
+        .or_else(|_| tempfile::tempdir())
+        .unwrap()
+}
+
 fn small() -> FjallOptions {
     FjallOptions {
         memtable_bytes: 1 << 20,
@@ -160,7 +168,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 8, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
     fn fjall_store_conforms(ops in vec(op(), 1..60)) {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = fast_dir();
         conforms(&FjallKv::open(dir.path(), &small()).unwrap().kv, &ops);
     }
 }
@@ -186,7 +194,7 @@ fn refuses_what_cannot_be_stored(kv: &dyn Kv) {
 
 #[test]
 fn what_cannot_be_stored_is_refused_whole() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = fast_dir();
     refuses_what_cannot_be_stored(&FjallKv::open(dir.path(), &small()).unwrap().kv);
     refuses_what_cannot_be_stored(&MemoryKv::new());
 }

@@ -257,11 +257,11 @@ impl Shared {
         write.commit()
     }
 
+    /// The keyspace in fjall.
     #[expect(
         clippy::indexing_slicing,
         reason = "the array has a slot for each keyspace"
     )]
-    /// The keyspace in fjall.
     pub(super) fn keyspace(&self, keyspace: Keyspace) -> &fjall::Keyspace {
         &self.keyspaces[keyspace.index()]
     }
