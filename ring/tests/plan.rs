@@ -1,5 +1,7 @@
 //! Replica plans: whom an operation talks to, given who can be reached.
 
+#![expect(clippy::unwrap_used, reason = "the helpers of tests may fail a test")]
+
 use dunlin_ring::{Fallbacks, Layout, LayoutNumber, Member, MemberState, NodeId, PartitionCount};
 use dunlin_ring::{PartitionId, ReplicaPlan};
 use proptest::prelude::*;

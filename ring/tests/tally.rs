@@ -3,6 +3,8 @@
 //! Sets of owners are written as the plan has them; where two layouts are active, a plan is made from
 //! real ones whose owners differ by exactly one node.
 
+#![expect(clippy::unwrap_used, reason = "the helpers of tests may fail a test")]
+
 use dunlin_ring::Synced::{No, Yes};
 use dunlin_ring::{Fallbacks, Layout, Member, MemberState, Needed, NodeId, PartitionCount};
 use dunlin_ring::{PartitionId, QuorumTally, Reached, ReplicaPlan};

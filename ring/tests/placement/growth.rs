@@ -24,9 +24,12 @@ impl Moves {
         self.made as f64 / self.needed as f64
     }
 
-    /// Zones of many sizes are due fractions of a copy, and a change may round each the other way.
-    fn is_bounded_but_for_an_odd_copy_in(&self, zones: usize) -> bool {
-        self.made as f64 <= MOVED_BOUND * self.needed as f64 + zones as f64
+    /// What zones may add. Zones of any size are due fractions of a copy, which a change can round
+    /// the other way; and a zone whose due reaches one copy of each partition has to enter just those
+    /// that it was missing from, wherever the free copies are. The moves are still the fewest that
+    /// such a table can be reached with.
+    fn are_at_most_doubled_by_zones(&self) -> bool {
+        self.made <= 2 * self.needed + ZONES
     }
 }
 
@@ -100,7 +103,25 @@ proptest! {
     }
 
     #[test]
-    fn a_weighted_join_moves_little_more_than_what_the_new_node_takes(
+    fn among_equals_exactly_the_copies_of_the_node_that_comes_or_goes_move(
+        size in 5..=40usize,
+        position in any::<prop::sample::Index>(),
+    ) {
+        let members = equal_members(size, 1);
+        let whole = Layout::first(members.clone(), 3, PartitionCount::DEFAULT).unwrap();
+        let position = position.index(members.len());
+        let left = leave(&whole, position);
+        prop_assert_eq!(left.made, left.needed);
+
+        let mut fewer = whole.members().to_vec();
+        let gone = fewer.remove(position);
+        let before = Layout::first(fewer, 3, PartitionCount::DEFAULT).unwrap();
+        let after = before.next(members, 3).unwrap();
+        prop_assert_eq!(moved(&before, &after), after.owned_by(gone.id).count());
+    }
+
+    #[test]
+    fn a_weighted_join_moves_what_the_new_node_takes_and_what_zones_ask_for(
         members in any_members(40),
         zone in 0..ZONES,
         capacity in 1..=8u32,
@@ -112,17 +133,17 @@ proptest! {
         let unzoned = crowded(&before, None).saturating_sub(crowded(&after, None));
         let needed = after.owned_by(newest.id).count() + unzoned;
         let moves = Moves { made: moved(&before, &after), needed };
-        prop_assert!(moves.is_bounded_but_for_an_odd_copy_in(ZONES), "{moves:?}");
+        prop_assert!(moves.are_at_most_doubled_by_zones(), "{moves:?}");
     }
 
     #[test]
-    fn a_weighted_leave_moves_little_more_than_what_the_node_had(
+    fn a_weighted_leave_moves_what_the_node_had_and_what_zones_ask_for(
         members in any_members(40),
         position in any::<prop::sample::Index>(),
     ) {
         prop_assume!(members.len() > 3);
         let before = Layout::first(members, 3, PartitionCount::DEFAULT).unwrap();
         let moves = leave(&before, position.index(before.members().len()));
-        prop_assert!(moves.is_bounded_but_for_an_odd_copy_in(ZONES), "{moves:?}");
+        prop_assert!(moves.are_at_most_doubled_by_zones(), "{moves:?}");
     }
 }
