@@ -1,0 +1,169 @@
+//! What must hold after every step, over everything that a replica keeps. For the simulator.
+
+use std::collections::BTreeMap;
+
+use dunlin_ring::PartitionId;
+
+use super::record::{PartitionRecord, partition_key};
+use super::{Partition, Replica};
+use crate::key;
+use crate::kv::Keyspace;
+
+impl Replica {
+    /// Checks every invariant of the whole replica, staged changes included.
+    ///
+    /// Cost: reads everything.
+    ///
+    /// # Errors
+    /// The first invariant that does not hold, in words.
+    pub fn check_invariants(&self) -> Result<(), String> {
+        for (partition, part) in &self.partitions {
+            self.check_rows(*partition, part)
+                .and_then(|()| self.check_clock(*partition, part))
+                .and_then(|()| self.check_pending(*partition, part))
+                .map_err(|broken| format!("partition {partition}: {broken}"))?;
+        }
+        self.check_hints()
+    }
+
+    fn check_rows(&self, partition: PartitionId, part: &Partition) -> Result<(), String> {
+        let (mut rows, mut bytes) = (0, 0);
+        for found in self.scan(partition, part, &key::rows_of(partition)) {
+            let (stored_key, key, loaded) = found.map_err(|error| error.to_string())?;
+            rows += 1;
+            bytes += (stored_key.len() + loaded.stored.map_or(0, |value| value.len())) as u64;
+            if self.partition_of(&key) != partition || key::row(partition, &key) != stored_key {
+                return Err(format!("row {key:?} lies where it does not belong"));
+            }
+            for (dot, _) in loaded.row.cells() {
+                // A partition that is being refilled after damage has rows that it cannot vouch for.
+                if part.is_whole() && !part.holds(&stored_key, dot) {
+                    return Err(format!(
+                        "row {key:?} shows {dot:?}, which is not in the clock"
+                    ));
+                }
+                if loaded.row.past().contains(dot) {
+                    return Err(format!("row {key:?} both shows and supersedes {dot:?}"));
+                }
+            }
+            if loaded.row.is_empty() {
+                return Err(format!("row {key:?} is kept for nothing"));
+            }
+        }
+        if part.rows.is_exact() && (part.rows.entries, part.rows.bytes) != (rows, bytes) {
+            return Err(format!(
+                "{rows} rows of {bytes} bytes were counted as {} of {}",
+                part.rows.entries, part.rows.bytes
+            ));
+        }
+        Ok(())
+    }
+
+    fn check_clock(&self, partition: PartitionId, part: &Partition) -> Result<(), String> {
+        let stored = self
+            .overlay
+            .get(Keyspace::Clocks, &partition_key(partition))
+            .map_err(|error| error.to_string())?;
+        let record = match stored {
+            None => PartitionRecord::default(),
+            Some(sealed) => PartitionRecord::unseal(&sealed).ok_or("its record is damaged")?,
+        };
+        let mut clock = record.clock;
+        let mut entries = 0;
+        for entry in self
+            .overlay
+            .range(Keyspace::Log, &key::log_in(partition, part.epoch))
+        {
+            let (stored_key, value) = entry.map_err(|error| error.to_string())?;
+            let (_, dot) = key::parse_log(&stored_key).ok_or("a log entry has a damaged key")?;
+            let row = key::parse_log_value(&value).ok_or("a log entry has a damaged value")?;
+            if !part.clock().contains(&dot) {
+                return Err(format!("{dot:?} is logged and not in the clock"));
+            }
+            if part.unlogged.contains(&dot) {
+                return Err(format!("{dot:?} is logged and believed pruned"));
+            }
+            if self.partition_of(&row) != partition {
+                return Err(format!(
+                    "{dot:?} is logged for {row:?}, of another partition"
+                ));
+            }
+            entries += 1;
+            clock.add(dot);
+        }
+        if clock != *part.clock() {
+            return Err(format!(
+                "a start would find the clock {clock:?}, not {:?}",
+                part.clock()
+            ));
+        }
+        if (record.epoch, record.whole) != (part.epoch, part.is_whole())
+            || record.transfer.as_ref() != part.transfer()
+        {
+            return Err("a start would find another epoch, wholeness or transfer".to_owned());
+        }
+        if !part.settled().is_subset(part.clock()) {
+            return Err("what is settled is not in the clock".to_owned());
+        }
+        if part.log.is_exact() && part.log.entries != entries {
+            return Err(format!(
+                "{entries} log entries were counted as {}",
+                part.log.entries
+            ));
+        }
+        Ok(())
+    }
+
+    /// The pending index, in memory and stored, names exactly the rows whose stored past is not empty.
+    fn check_pending(&self, partition: PartitionId, part: &Partition) -> Result<(), String> {
+        let mut indexed = Vec::new();
+        for entry in self
+            .overlay
+            .range(Keyspace::Pending, &key::rows_of(partition))
+        {
+            indexed.push(entry.map_err(|error| error.to_string())?.0);
+        }
+        if !indexed.iter().eq(part.pending.iter()) {
+            return Err("the pending index in memory is not the stored one".to_owned());
+        }
+        let mut pending = Vec::new();
+        for found in self.scan(partition, part, &key::rows_of(partition)) {
+            let (stored_key, _, loaded) = found.map_err(|error| error.to_string())?;
+            let stored = loaded
+                .stored
+                .and_then(|value| super::record::unseal_row(&value));
+            if stored.is_some_and(|row| !row.past().is_empty()) {
+                pending.push(stored_key);
+            }
+        }
+        // After damage the index is put right as the transfer passes over the rows.
+        if part.is_whole() && pending != indexed {
+            return Err(format!(
+                "{} rows are pending, {} indexed",
+                pending.len(),
+                indexed.len()
+            ));
+        }
+        Ok(())
+    }
+
+    fn check_hints(&self) -> Result<(), String> {
+        let (mut counts, mut bytes) = (BTreeMap::new(), 0);
+        let all = key::Span {
+            from: std::ops::Bound::Unbounded,
+            to: std::ops::Bound::Unbounded,
+        };
+        for entry in self.overlay.range(Keyspace::Hints, &all) {
+            let (stored_key, value) = entry.map_err(|error| error.to_string())?;
+            let place = key::parse_hint_place(&stored_key).ok_or("a hint has a damaged key")?;
+            if self.shard.contains(&place.1) {
+                *counts.entry(place).or_insert(0) += 1;
+                bytes += (stored_key.len() + value.len()) as u64;
+            }
+        }
+        if counts != *self.hints.counts() || bytes != self.hints.bytes() {
+            return Err("hints are not what was counted".to_owned());
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,237 @@
+//! What a replica holds in memory of one partition: its clock, and what hangs on it.
+//!
+//! ```text
+//!   row key:   ........................|......................
+//!              rows that a transfer    ^ covered     rows that it has
+//!              has brought: read                     not reached: read
+//!              under clock ∪ context                 under clock
+//! ```
+//!
+//! A whole transfer brings millions of rows in the order of their keys, and their dots in no order.
+//! Were each dot claimed as its row arrives, the clock would break into as many ranges, and so would
+//! the `past` of every row. So the context of the first page is held beside the clock, with the row
+//! up to which it is true, and joins the clock when the transfer is done.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use dunlin_crdt::{ActorId, Clock, Dot, Row};
+use dunlin_ring::NodeId;
+
+use super::record::PartitionRecord;
+use super::tally::Count;
+
+/// An actor of this replica: it holds every event that it minted, which makes counters true.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Actor {
+    pub(super) id: ActorId,
+    /// The counter of its last dot.
+    pub(super) last: u64,
+}
+
+impl Actor {
+    /// An actor that no clock given here knows.
+    pub(super) fn draw(rng: &mut fastrand::Rng, clock: &Clock) -> Self {
+        loop {
+            let id = ActorId(rng.u64(..));
+            if clock.highest(id) == 0 {
+                return Self { id, last: 0 };
+            }
+        }
+    }
+
+    pub(super) fn mint(&mut self) -> Dot {
+        self.last += 1;
+        Dot::new(self.id, self.last)
+    }
+}
+
+/// A whole transfer under way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Transfer {
+    /// The rows that it has brought.
+    pub(super) covered: Covered,
+    /// The clock under which they came: that of the first page.
+    pub(super) context: Clock,
+}
+
+/// How far a transfer has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Covered {
+    /// Up to and with this row, by its stored key.
+    UpTo(Bytes),
+    /// To the end.
+    All,
+}
+
+impl Transfer {
+    fn covers(&self, row: &[u8]) -> bool {
+        match &self.covered {
+            Covered::UpTo(last) => row <= &last[..],
+            Covered::All => true,
+        }
+    }
+}
+
+/// How many ticks until a change of the clock counts as settled: the snapshot that pulls are
+/// compared with is then at least one whole tick old.
+const TICKS_TO_SETTLE: u8 = 2;
+
+pub(super) struct Partition {
+    /// The dots whose effect this replica holds.
+    clock: Clock,
+    /// Which log is believed; see `key`.
+    pub(super) epoch: u32,
+    whole: bool,
+    transfer: Option<Transfer>,
+    /// Whether the record in the store, with the log, may say less than this one.
+    dirty: bool,
+    /// The clock at the last tick, and at the tick before it.
+    at_last_tick: Clock,
+    settled: Clock,
+    unsettled_ticks: u8,
+    /// Drawn when the first dot is minted.
+    pub(super) actor: Option<Actor>,
+    /// Invariant: the stored keys of the rows whose past is not empty.
+    pub(super) pending: BTreeSet<Bytes>,
+    /// Where the next round over the pending rows goes on.
+    pub(super) strip_after: Option<Bytes>,
+    /// The clocks of other owners, as last heard.
+    pub(super) peers: BTreeMap<NodeId, Clock>,
+    /// Dots that surely have no log entry any more.
+    pub(super) unlogged: Clock,
+    /// Whether entries of older epochs may be left.
+    pub(super) stale_log: bool,
+    pub(super) rows: Count,
+    pub(super) log: Count,
+}
+
+impl Partition {
+    /// A partition as its record and its log say; nothing is counted yet.
+    pub(super) fn new(record: PartitionRecord, pending: BTreeSet<Bytes>) -> Self {
+        Self {
+            at_last_tick: record.clock.clone(),
+            settled: record.clock.clone(),
+            clock: record.clock,
+            stale_log: record.epoch > 0,
+            epoch: record.epoch,
+            whole: record.whole,
+            transfer: record.transfer,
+            dirty: false,
+            unsettled_ticks: 0,
+            actor: None,
+            pending,
+            strip_after: None,
+            peers: BTreeMap::new(),
+            unlogged: Clock::new(),
+            rows: Count::default(),
+            log: Count::default(),
+        }
+    }
+
+    pub(super) fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    pub(super) fn settled(&self) -> &Clock {
+        &self.settled
+    }
+
+    pub(super) fn is_whole(&self) -> bool {
+        self.whole
+    }
+
+    pub(super) fn mark_whole(&mut self) {
+        self.whole = true;
+    }
+
+    pub(super) fn transfer(&self) -> Option<&Transfer> {
+        self.transfer.as_ref()
+    }
+
+    pub(super) fn set_transfer(&mut self, transfer: Option<Transfer>) {
+        self.transfer = transfer;
+        self.dirty = true;
+    }
+
+    pub(super) fn is_dirty(&self) -> bool {
+        self.dirty
+    }
+
+    /// The record to store; the caller stages it.
+    pub(super) fn record(&mut self) -> PartitionRecord {
+        self.dirty = false;
+        PartitionRecord {
+            whole: self.whole,
+            epoch: self.epoch,
+            clock: self.clock.clone(),
+            transfer: self.transfer.clone(),
+        }
+    }
+
+    /// Whether the effect of this event on this row is held.
+    pub(super) fn holds(&self, row: &[u8], dot: &Dot) -> bool {
+        self.clock.contains(dot)
+            || self
+                .transfer
+                .as_ref()
+                .is_some_and(|t| t.context.contains(dot) && t.covers(row))
+    }
+
+    /// Adds a dot whose effect is staged in the same batch.
+    pub(super) fn claim(&mut self, dot: Dot) {
+        // A dot of our own that we never minted: someone runs a copy of this disk. It keeps the
+        // actor; we draw another.
+        self.actor = self
+            .actor
+            .filter(|own| own.id != dot.actor || dot.counter <= own.last);
+        self.clock.add(dot);
+        self.changed();
+    }
+
+    /// Adds the dots of a clock whose effects are held.
+    pub(super) fn claim_all(&mut self, clock: &Clock) {
+        self.actor = self.actor.filter(|own| clock.highest(own.id) <= own.last);
+        self.clock.join(clock);
+        self.changed();
+    }
+
+    fn changed(&mut self) {
+        self.dirty = true;
+        self.unsettled_ticks = TICKS_TO_SETTLE;
+    }
+
+    pub(super) fn settle(&mut self) {
+        if self.unsettled_ticks > 0 {
+            self.unsettled_ticks -= 1;
+            self.settled = std::mem::replace(&mut self.at_last_tick, self.clock.clone());
+        }
+    }
+
+    /// Gives a row that was just loaded the context under which it was stored, as far as the clock
+    /// does not say it: from here on it is a row under the clock, like any other.
+    pub(super) fn unfold(&self, stored: &[u8], row: &mut Row) {
+        if let Some(transfer) = self
+            .transfer
+            .as_ref()
+            .filter(|transfer| transfer.covers(stored))
+        {
+            // Joined with itself, a row keeps its cells and remembers the context.
+            let same = row.clone();
+            row.join(&self.clock, &same, &transfer.context);
+            row.strip(&self.clock);
+        }
+    }
+
+    /// Takes from a row that is about to be stored what is remembered for it elsewhere.
+    pub(super) fn fold(&self, stored: &[u8], row: &mut Row) {
+        row.strip(&self.clock);
+        if let Some(transfer) = self
+            .transfer
+            .as_ref()
+            .filter(|transfer| transfer.covers(stored))
+        {
+            row.strip(&transfer.context);
+        }
+    }
+}

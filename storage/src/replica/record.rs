@@ -1,0 +1,206 @@
+//! The values that a replica stores beside rows, and the checksum that all of them carry.
+//!
+//! ```text
+//!   sealed    = bytes | low 32 bits of their xxh3
+//!   row       = sealed canonical row                     (its first byte is its version)
+//!   hint      = sealed: version 1 | canonical event
+//!   partition = sealed: version 1 | flags 1 | epoch 4 | clock, and if a transfer is under way:
+//!               covered (tag 1: up to a row, 2: all) | row key | context
+//!   close     = sealed: version 1 | has actor 1 | actor 8 | last 8 | rows 8 | row bytes 8 | log 8
+//!               clock, row key and context are preceded by their length 4
+//! ```
+//!
+//! The partition's record says under which clock its rows may be read, together with the log. The
+//! close record holds what only a clean close can promise, and is deleted when it has been read.
+
+use bytes::Bytes;
+use dunlin_crdt::{ActorId, Clock, Event, Row};
+use dunlin_ring::PartitionId;
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::partition::{Actor, Covered, Transfer};
+
+const VERSION: u8 = 1;
+const FLAG_WHOLE: u8 = 1;
+const FLAG_TRANSFER: u8 = 2;
+const COVERED_UP_TO: u8 = 1;
+const COVERED_ALL: u8 = 2;
+const CHECKSUM_BYTES: usize = 4;
+
+/// What is stored of a partition: together with the log after it, all that its clock is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct PartitionRecord {
+    pub(super) whole: bool,
+    pub(super) epoch: u32,
+    pub(super) clock: Clock,
+    pub(super) transfer: Option<Transfer>,
+}
+
+/// What a clean close promises of a partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct CloseRecord {
+    pub(super) actor: Option<Actor>,
+    pub(super) rows: u64,
+    pub(super) row_bytes: u64,
+    pub(super) log_entries: u64,
+}
+
+/// The key of a partition's record in `Clocks`.
+pub(super) fn partition_key(partition: PartitionId) -> Bytes {
+    Bytes::copy_from_slice(&partition.0.to_be_bytes())
+}
+
+/// The key of a close record in `Meta`.
+pub(super) fn close_key(partition: PartitionId) -> Bytes {
+    [&b"close/"[..], &partition.0.to_be_bytes()].concat().into()
+}
+
+/// Appends the checksum.
+fn seal(mut bytes: Vec<u8>) -> Bytes {
+    let checksum = xxh3_64(&bytes) as u32;
+    bytes.extend(checksum.to_be_bytes());
+    bytes.into()
+}
+
+/// Checks the checksum and takes it off.
+fn unseal(sealed: &Bytes) -> Option<Bytes> {
+    let (bytes, checksum) = sealed.split_last_chunk::<CHECKSUM_BYTES>()?;
+    (xxh3_64(bytes) as u32 == u32::from_be_bytes(*checksum)).then(|| sealed.slice(..bytes.len()))
+}
+
+pub(super) fn seal_row(row: &Row) -> Bytes {
+    let mut out = Vec::with_capacity(128);
+    row.encode_into(&mut out);
+    seal(out)
+}
+
+pub(super) fn unseal_row(sealed: &Bytes) -> Option<Row> {
+    Row::decode(&unseal(sealed)?).ok()
+}
+
+pub(super) fn seal_hint(event: &Event) -> Bytes {
+    seal([&[VERSION], &event.encode()[..]].concat())
+}
+
+pub(super) fn unseal_hint(sealed: &Bytes) -> Option<Event> {
+    let bytes = unseal(sealed)?;
+    match bytes.first() {
+        Some(&VERSION) => Event::decode(&bytes.slice(1..)).ok(),
+        Some(_) | None => None,
+    }
+}
+
+impl PartitionRecord {
+    pub(super) fn seal(&self) -> Bytes {
+        let whole = if self.whole { FLAG_WHOLE } else { 0 };
+        let transfer = if self.transfer.is_some() {
+            FLAG_TRANSFER
+        } else {
+            0
+        };
+        let mut out = vec![VERSION, whole | transfer];
+        out.extend(self.epoch.to_be_bytes());
+        put(&mut out, &self.clock.encode());
+        if let Some(transfer) = &self.transfer {
+            match &transfer.covered {
+                Covered::UpTo(row) => {
+                    out.push(COVERED_UP_TO);
+                    put(&mut out, row);
+                }
+                Covered::All => {
+                    out.push(COVERED_ALL);
+                    put(&mut out, &[]);
+                }
+            }
+            put(&mut out, &transfer.context.encode());
+        }
+        seal(out)
+    }
+
+    pub(super) fn unseal(sealed: &Bytes) -> Option<Self> {
+        let bytes = unseal(sealed)?;
+        let (&[version, flags], rest) = bytes.split_first_chunk::<2>()?;
+        let (epoch, rest) = rest.split_first_chunk::<4>()?;
+        let mut rest = bytes.slice_ref(rest);
+        if version != VERSION || flags & !(FLAG_WHOLE | FLAG_TRANSFER) != 0 {
+            return None;
+        }
+        let clock = Clock::decode(&take(&mut rest)?).ok()?;
+        let transfer = if flags & FLAG_TRANSFER == 0 {
+            None
+        } else {
+            let tag = *rest.first()?;
+            rest = rest.slice(1..);
+            let row = take(&mut rest)?;
+            let covered = match tag {
+                COVERED_UP_TO => Covered::UpTo(row),
+                COVERED_ALL => Covered::All,
+                _ => return None,
+            };
+            Some(Transfer {
+                covered,
+                context: Clock::decode(&take(&mut rest)?).ok()?,
+            })
+        };
+        let epoch = u32::from_be_bytes(*epoch);
+        rest.is_empty().then_some(Self {
+            whole: flags & FLAG_WHOLE != 0,
+            epoch,
+            clock,
+            transfer,
+        })
+    }
+}
+
+impl CloseRecord {
+    pub(super) fn seal(&self) -> Bytes {
+        let (id, last) = self
+            .actor
+            .as_ref()
+            .map_or((0, 0), |actor| (actor.id.0, actor.last));
+        let mut out = vec![VERSION, u8::from(self.actor.is_some())];
+        for number in [id, last, self.rows, self.row_bytes, self.log_entries] {
+            out.extend(number.to_be_bytes());
+        }
+        seal(out)
+    }
+
+    pub(super) fn unseal(sealed: &Bytes) -> Option<Self> {
+        let bytes = unseal(sealed)?;
+        let (&[version, has_actor], rest) = bytes.split_first_chunk::<2>()?;
+        let (numbers, []) = rest.as_chunks::<8>() else {
+            return None;
+        };
+        let &[id, last, rows, row_bytes, log_entries] = numbers else {
+            return None;
+        };
+        let actor = Actor {
+            id: ActorId(u64::from_be_bytes(id)),
+            last: u64::from_be_bytes(last),
+        };
+        (version == VERSION && has_actor <= 1).then_some(Self {
+            actor: (has_actor == 1).then_some(actor),
+            rows: u64::from_be_bytes(rows),
+            row_bytes: u64::from_be_bytes(row_bytes),
+            log_entries: u64::from_be_bytes(log_entries),
+        })
+    }
+}
+
+fn put(out: &mut Vec<u8>, bytes: &[u8]) {
+    // Clocks and keys are bounded far below 4 GiB by the protocol and by memory.
+    out.extend((bytes.len() as u32).to_be_bytes());
+    out.extend_from_slice(bytes);
+}
+
+fn take(rest: &mut Bytes) -> Option<Bytes> {
+    let (length, _) = rest.split_first_chunk::<4>()?;
+    let length = u32::from_be_bytes(*length) as usize;
+    let end = length.checked_add(4)?;
+    if end > rest.len() {
+        return None;
+    }
+    let taken = rest.slice(4..end);
+    *rest = rest.slice(end..);
+    Some(taken)
+}
