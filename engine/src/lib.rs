@@ -1,1 +1,43 @@
-//! What one node decides: coordinate, detect, repair and hand off.
+//! What one node decides: coordinate, replicate, repair, hand off.
+//!
+//! The engine does no I/O and knows no time of its own. A driver (the process, or the simulator) gives
+//! it [`Input`]s with the moment at which they are handled, and carries out the [`Effect`]s:
+//!
+//! ```text
+//!             Requested, Received, TimerFired, Committed …
+//!   driver  ───────────────────────────────────────────────>  Control      one per node
+//!           <───────────────────────────────────────────────  Shard × n    partitions p mod n
+//!             Send, Reply, Commit, SetTimer, Publish …
+//! ```
+//!
+//! To follow a put, open `write.rs`; a read, `gather.rs`; the replica's side of both, `serve.rs`;
+//! anti-entropy, `repair.rs`; hints, `handoff.rs`; buckets and who can be reached, `control.rs`.
+
+mod buckets;
+mod changes;
+mod commits;
+mod control;
+mod digest;
+mod forward;
+mod gather;
+mod handoff;
+mod io;
+mod options;
+mod peers;
+mod repair;
+mod report;
+mod scan;
+mod serve;
+mod shard;
+mod show;
+mod upkeep;
+mod view;
+mod write;
+
+pub use buckets::Buckets;
+pub use control::Control;
+pub use io::{Effect, Input, Note, Now, ReplyTo, SyncWhen, Time, TimerId};
+pub use options::EngineOptions;
+pub use report::{Counters, ShardReport};
+pub use shard::{Shard, partition_of};
+pub use view::{PeerView, View};

@@ -156,7 +156,10 @@ pub enum OperationMessage {
     /// Those rows, and the clock they are read under.
     #[serde(rename = "rdf")]
     RangeCompared {
-        /// The rows that differ; those up to `complete_to` if that is given.
+        /// What the rows are.
+        #[serde(rename = "v")]
+        coverage: Coverage,
+        /// The rows; those up to `complete_to` if that is given.
         #[serde(rename = "r")]
         rows: Vec<KeyedRow>,
         /// The clock of the partition.
@@ -260,6 +263,17 @@ pub struct RowRange {
     /// Which keys and subkeys.
     #[serde(rename = "s")]
     pub scope: RangeScope,
+}
+
+/// Which rows of a range an answer holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Coverage {
+    /// Those that events outside the asker's clock have touched; of the others nothing is said.
+    #[serde(rename = "d")]
+    Differences,
+    /// All of them: a row that is not there has no cells under the clock of the answer.
+    #[serde(rename = "a")]
+    All,
 }
 
 /// Which keys and subkeys a range covers.

@@ -106,12 +106,10 @@ pub struct PartitionDigest {
     pub partition: PartitionId,
     /// Whether the node owns it and counts for reads of it.
     pub whole: bool,
-    /// Rows in it.
+    /// Rows in it that show something.
     pub rows: u64,
-    /// Bytes of those rows.
-    pub bytes: u64,
     /// Hash of its clock.
     pub clock: u64,
-    /// Hash of all its rows, keys and bytes.
+    /// Hash of those rows, keys and cells: equal for owners with equal clocks.
     pub content: u64,
 }

@@ -10,5 +10,5 @@ pub use kv::{
 };
 pub use replica::{
     BatchId, CellMeta, HintRefused, Horizon, Missing, PartitionDigest, Progress, RangeDiff,
-    Replica, ReplicaOptions, StoreError, Taken, Tally, WholeTaken, WriteError,
+    Replica, ReplicaOptions, RowChange, StoreError, Taken, Tally, WholeTaken, WriteError,
 };

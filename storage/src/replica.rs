@@ -45,7 +45,7 @@ pub use overlay::BatchId;
 pub use repair::{Horizon, Missing, RangeDiff};
 pub use tally::Tally;
 pub use whole::WholeTaken;
-pub use write::{CellMeta, Taken};
+pub use write::{CellMeta, RowChange, Taken};
 
 use crate::key;
 use crate::kv::{Batch, Keyspace, Kv, Start};
@@ -169,6 +169,11 @@ impl Replica {
     /// that was rolled back.
     pub fn committed(&mut self, id: BatchId) {
         self.overlay.committed(id);
+    }
+
+    /// How often it was rolled back: batches of an earlier generation are void.
+    pub fn generation(&self) -> u32 {
+        self.overlay.generation()
     }
 
     /// Says that a batch was refused: forgets everything staged or in flight and returns to what

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use dunlin_crdt::{Change, Clock, Event, Replaces, Row, RowKind};
+use dunlin_crdt::{Clock, Event, Row};
 use dunlin_protocol::RowKey;
 use dunlin_protocol::peer::{HintScope, RowEvent};
 use dunlin_ring::{NodeId, PartitionId};
@@ -16,7 +16,7 @@ use super::overlay::Merged;
 use super::partition::Actor;
 use super::record::{seal_hint, unseal_hint};
 use super::write::mint;
-use super::{CellMeta, HintRefused, Replica, StoreError, WriteError};
+use super::{CellMeta, HintRefused, Replica, RowChange, StoreError, WriteError};
 use crate::key::{self, Span};
 use crate::kv::Keyspace;
 
@@ -124,7 +124,7 @@ impl Replica {
         &mut self,
         owners: &[NodeId],
         stands_for: NodeId,
-        changes: &[(RowKey, RowKind, Change, Replaces)],
+        changes: &[RowChange],
         meta: CellMeta,
     ) -> Result<Vec<RowEvent>, WriteError> {
         let nothing = Clock::new();
@@ -132,7 +132,7 @@ impl Replica {
         let mut rows: BTreeMap<&RowKey, Row> = BTreeMap::new();
         let mut staged = Vec::with_capacity(changes.len());
         let mut bytes_added = 0;
-        for (key, kind, change, replaces) in changes {
+        for RowChange { key, kind, change, replaces } in changes {
             let partition = self.in_shard(self.partition_of(key))?;
             let actor = match actors.get_mut(&partition) {
                 Some(actor) => actor,

@@ -136,6 +136,10 @@ impl Overlay {
         }
     }
 
+    pub(super) fn generation(&self) -> u32 {
+        self.next.generation
+    }
+
     /// Forgets everything that is staged or in flight.
     pub(super) fn roll_back(&mut self) {
         self.words = std::array::from_fn(|_| Words::new());

@@ -27,6 +27,19 @@ pub struct CellMeta {
     pub expires_at: Option<Millis>,
 }
 
+/// One change of one row, as a client asks for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RowChange {
+    /// Which row.
+    pub key: RowKey,
+    /// What it is.
+    pub kind: RowKind,
+    /// What to do.
+    pub change: Change,
+    /// What that replaces, where the kind leaves the choice.
+    pub replaces: Replaces,
+}
+
 /// What became of an event that came from elsewhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Taken {
@@ -66,12 +79,12 @@ impl Replica {
     /// [`WriteError`] of the first that was refused; nothing was staged.
     pub fn write_all(
         &mut self,
-        changes: &[(RowKey, RowKind, Change, Replaces)],
+        changes: &[RowChange],
         meta: CellMeta,
     ) -> Result<Vec<RowEvent>, WriteError> {
         let changes = changes
             .iter()
-            .map(|(key, kind, change, with)| (key, *kind, change, with));
+            .map(|row| (&row.key, row.kind, &row.change, &row.replaces));
         self.write_rows(changes, meta)
     }
 

@@ -1,0 +1,140 @@
+//! What waits for the writer: acknowledgements that may leave only when their batch is committed.
+//!
+//! ```text
+//! handle    stages ops in the replica, and calls `wait` with what to do then
+//! flush     takes the staged batch, and binds the new waits to it
+//! Committed releases, in order, what waited for batches up to `written` and `synced`
+//! ```
+
+use std::collections::VecDeque;
+
+use dunlin_protocol::peer::AckWhen;
+use dunlin_storage::BatchId;
+
+/// Waits, in the order of their batches.
+#[derive(Debug)]
+pub(crate) struct Commits<T> {
+    unbound: Vec<(AckWhen, T)>,
+    written: VecDeque<(BatchId, T)>,
+    synced: VecDeque<(BatchId, T)>,
+    last_taken: BatchId,
+    last_written: BatchId,
+    last_synced: BatchId,
+}
+
+impl<T> Default for Commits<T> {
+    fn default() -> Self {
+        let none = BatchId {
+            generation: 0,
+            number: 0,
+        };
+        Self {
+            unbound: Vec::new(),
+            written: VecDeque::new(),
+            synced: VecDeque::new(),
+            last_taken: none,
+            last_written: none,
+            last_synced: none,
+        }
+    }
+}
+
+impl<T> Commits<T> {
+    /// Something to do when all that is staged now, and all before it, is written or synced.
+    pub(crate) fn wait(&mut self, when: AckWhen, then: T) {
+        self.unbound.push((when, then));
+    }
+
+    /// Whether a wait since the last `bind` needs a sync.
+    pub(crate) fn wants_sync(&self) -> bool {
+        self.unbound
+            .iter()
+            .any(|(when, _)| *when == AckWhen::Synced)
+    }
+
+    /// Binds the waits to the batch that was taken; to the last one if nothing was staged. Returns
+    /// those that need not wait.
+    pub(crate) fn bind(&mut self, taken: Option<BatchId>) -> Vec<(AckWhen, T)> {
+        if let Some(id) = taken {
+            self.last_taken = id;
+        }
+        let id = self.last_taken;
+        let mut ready = Vec::new();
+        for (when, then) in self.unbound.drain(..) {
+            let (done, queue) = match when {
+                AckWhen::Written => (self.last_written, &mut self.written),
+                AckWhen::Synced => (self.last_synced, &mut self.synced),
+            };
+            if id <= done {
+                ready.push((when, then))
+            } else {
+                queue.push_back((id, then))
+            }
+        }
+        ready
+    }
+
+    /// Whether what a wait was bound to is taken but not synced, so that a wait for a sync needs one.
+    pub(crate) fn is_unsynced(&self) -> bool {
+        self.last_synced < self.last_taken
+    }
+
+    /// The last batch that was handed to the writer.
+    pub(crate) fn last_taken(&self) -> BatchId {
+        self.last_taken
+    }
+
+    /// How many batches are with the writer and not synced.
+    pub(crate) fn unsynced(&self) -> u64 {
+        self.last_taken
+            .number
+            .saturating_sub(self.last_synced.number)
+    }
+
+    /// Releases what waited for these, in order.
+    pub(crate) fn committed(&mut self, written: BatchId, synced: BatchId) -> Vec<(AckWhen, T)> {
+        self.last_written = self.last_written.max(written);
+        self.last_synced = self.last_synced.max(synced);
+        let mut ready = Vec::new();
+        while self
+            .written
+            .front()
+            .is_some_and(|(id, _)| *id <= self.last_written)
+        {
+            ready.extend(
+                self.written
+                    .pop_front()
+                    .map(|(_, then)| (AckWhen::Written, then)),
+            );
+        }
+        while self
+            .synced
+            .front()
+            .is_some_and(|(id, _)| *id <= self.last_synced)
+        {
+            ready.extend(
+                self.synced
+                    .pop_front()
+                    .map(|(_, then)| (AckWhen::Synced, then)),
+            );
+        }
+        ready
+    }
+
+    /// Gives up everything that waits for batches that are not written: they never will be.
+    pub(crate) fn refused(&mut self) -> Vec<T> {
+        let last_written = self.last_written;
+        let mut lost: Vec<T> = self.unbound.drain(..).map(|(_, then)| then).collect();
+        for queue in [&mut self.written, &mut self.synced] {
+            let keep = queue.partition_point(|(id, _)| *id <= last_written);
+            lost.extend(queue.drain(keep..).map(|(_, then)| then));
+        }
+        self.last_taken = last_written;
+        lost
+    }
+
+    /// How many wait.
+    pub(crate) fn len(&self) -> usize {
+        self.unbound.len() + self.written.len() + self.synced.len()
+    }
+}

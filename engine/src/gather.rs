@@ -1,0 +1,795 @@
+//! Reading at a quorum: ask owners how their rows differ from this node's, join, answer, repair.
+//!
+//! ```text
+//!   start ─> ask R owners (this node counts if it is a whole owner)
+//!         ── silent ─> hedge: ask the next one as well     ── refused ─> ask the next one
+//!         ── R answered ─> join and answer, then read repair
+//!         ── no owner left, sloppy ─> ask fallbacks for the hints they keep
+//!         ── deadline ─> ReadTimeout
+//! ```
+//!
+//! For known rows the question is *do you hold exactly these dots*, and the usual answer a few bytes.
+//! For a range it is *which rows have events that my clock lacks*, answered from the log, so that a
+//! page of a huge set costs one local scan and the difference. A fallback's hints are shown only where
+//! owners do not suffice, are marked, and never make a not-found: what they lack proves nothing.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
+use dunlin_crdt::{Clock, Row, RowKind};
+use dunlin_protocol::limits::KEY_BYTES_MAX;
+use dunlin_protocol::peer::{
+    Coverage, HintScope, KeyedRow, OperationMessage, PeerOp, RangeScope, RepairRow, RowDots,
+    RowEvent, RowRange,
+};
+use dunlin_protocol::request::{Keys, Query, Read, ReadOptions, Request};
+use dunlin_protocol::response::{Answer, Found as Shown, ReadAnswer};
+use dunlin_protocol::{Failure, Part, RowKey};
+use dunlin_ring::{BucketId, Fallbacks, NodeId, PartitionId, Quorum};
+use dunlin_storage::StoreError;
+
+use crate::changes::{check_size, parse_path};
+use crate::io::{Effect, Now, Time, TimerId};
+use crate::scan::{Shape, scan};
+use crate::shard::{Operation, Origin, Shard, page_limit, query_page, send_operation};
+use crate::show;
+use crate::write::PreparedWrite;
+
+/// What is asked of the owners.
+#[derive(Clone, Debug)]
+pub(crate) enum Question {
+    /// These rows of one key.
+    Rows(Vec<(RowKey, RowKind)>),
+    /// A range, of which this much is shown.
+    Range {
+        range: RowRange,
+        limit: usize,
+        shape: Shape,
+    },
+}
+
+/// What happens with what was read.
+#[derive(Debug)]
+pub(crate) enum Then {
+    /// It is shown to a client.
+    Show(Origin),
+    /// A write replaces it.
+    Write(Box<PreparedWrite>),
+}
+
+/// What a read before a write found.
+#[derive(Debug)]
+pub(crate) enum Found {
+    /// The rows that were asked for.
+    Rows(Vec<(RowKey, RowKind, Row)>),
+    /// The rows in the range that show something, and where the rest starts if there may be more.
+    Range {
+        rows: Vec<(RowKey, Row)>,
+        next: Option<Bytes>,
+    },
+}
+
+/// What another owner said.
+#[derive(Debug)]
+pub(crate) struct OwnerSays {
+    pub(crate) node: NodeId,
+    pub(crate) rows: BTreeMap<RowKey, Row>,
+    pub(crate) clock: Clock,
+    pub(crate) coverage: Coverage,
+    pub(crate) complete_to: Option<RowKey>,
+}
+
+/// A read in progress.
+#[derive(Debug)]
+pub(crate) struct GatherOp {
+    pub(crate) question: Question,
+    then: Then,
+    partition: PartitionId,
+    deadline: Time,
+    started: Time,
+    needed: usize,
+    needed_owners: usize,
+    /// Whether this node is an owner that counts.
+    counts_itself: bool,
+    pub(crate) says: Vec<OwnerSays>,
+    pub(crate) hints: Vec<(NodeId, Vec<RowEvent>)>,
+    /// Asked, and silent so far.
+    waiting: Vec<NodeId>,
+    /// Owners that are not asked yet, nearest first.
+    owners_left: VecDeque<NodeId>,
+    /// Fallbacks that are not asked yet.
+    fallbacks_left: VecDeque<NodeId>,
+    hints_asked: Vec<NodeId>,
+}
+
+impl Shard {
+    pub(crate) fn start_read(
+        &mut self,
+        origin: Origin,
+        read: Read,
+        deadline: Time,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), Failure> {
+        let kind = self.bucket(read.bucket)?.kind;
+        check_size(Part::Key, read.key.len(), KEY_BYTES_MAX)?;
+        let wrong_kind = || Failure::WrongKind { kind };
+        let row = |subkey: Bytes| RowKey {
+            bucket: read.bucket,
+            key: read.key.clone(),
+            subkey,
+        };
+        let range = |prefix: Bytes, after: Option<Bytes>| RowRange {
+            bucket: read.bucket,
+            scope: RangeScope::Key {
+                key: read.key.clone(),
+                prefix,
+                after,
+            },
+        };
+        let is_set = kind == dunlin_crdt::Kind::Set;
+        let is_map = kind == dunlin_crdt::Kind::Map;
+        let limit = query_page(&read.query).map_or(Ok(0), |page| page_limit(page.limit))?;
+        let question = match &read.query {
+            Query::Value => {
+                let kind = kind.single_row().ok_or_else(wrong_kind)?;
+                Question::Rows(vec![(row(Bytes::new()), kind)])
+            }
+            Query::Has(element) if is_set => {
+                Question::Rows(vec![(row(element.clone()), RowKind::Element)])
+            }
+            Query::Field(path) if is_map => {
+                let kind = parse_path(path)?.kind().kind().single_row();
+                let kind = kind.ok_or(Failure::Invalid { what: Part::Field })?;
+                Question::Rows(vec![(row(path.clone()), kind)])
+            }
+            Query::Elements(page) if is_set => Question::Range {
+                range: range(Bytes::new(), page.after.clone()),
+                limit,
+                shape: Shape::Elements,
+            },
+            Query::Fields { prefix, page } if is_map => Question::Range {
+                range: range(prefix.clone(), page.after.clone()),
+                limit,
+                shape: Shape::Fields,
+            },
+            Query::Count(page) if is_set || is_map => Question::Range {
+                range: range(Bytes::new(), page.after.clone()),
+                limit,
+                shape: Shape::Count,
+            },
+            Query::Has(_)
+            | Query::Field(_)
+            | Query::Elements(_)
+            | Query::Fields { .. }
+            | Query::Count(_) => return Err(wrong_kind()),
+        };
+        let partition = self.partition_of(read.bucket, &read.key);
+        let (bucket, options) = (read.bucket, read.options);
+        let request = Request::Read(read);
+        self.read_or_forward(
+            origin, partition, bucket, options, question, request, deadline, now, effects,
+        )
+    }
+
+    pub(crate) fn start_keys(
+        &mut self,
+        origin: Origin,
+        keys: Keys,
+        deadline: Time,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), Failure> {
+        self.bucket(keys.bucket)?;
+        if keys.partition.0 >= self.view.layout.partitions().get() {
+            return Err(Failure::Invalid {
+                what: Part::Partition,
+            });
+        }
+        let scope = RangeScope::Keys {
+            prefix: keys.prefix.clone(),
+            after: keys.page.after.clone(),
+        };
+        let question = Question::Range {
+            range: RowRange {
+                bucket: keys.bucket,
+                scope,
+            },
+            limit: page_limit(keys.page.limit)?,
+            shape: Shape::Keys,
+        };
+        let (partition, bucket, options) = (keys.partition, keys.bucket, keys.options);
+        let request = Request::Keys(keys);
+        self.read_or_forward(
+            origin, partition, bucket, options, question, request, deadline, now, effects,
+        )
+    }
+
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the parts of one request, taken apart above"
+    )]
+    fn read_or_forward(
+        &mut self,
+        origin: Origin,
+        partition: PartitionId,
+        bucket: BucketId,
+        options: ReadOptions,
+        question: Question,
+        request: Request,
+        deadline: Time,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), Failure> {
+        let owners = self.view.layout.owners(partition);
+        let checked = |quorum: Quorum| match quorum.needed(owners.len()) {
+            needed if needed <= owners.len() => Ok(needed),
+            _ => Err(Failure::QuorumTooLarge {
+                asked: quorum,
+                owners: owners.len() as u8,
+            }),
+        };
+        let default_r = self.bucket(bucket)?.defaults.r;
+        let needed_owners = options.pr.map_or(Ok(0), checked)?;
+        let needed = checked(options.r.unwrap_or(default_r))?
+            .max(needed_owners)
+            .max(1);
+        if !self.view.layout.is_owner(self.view.me, partition) {
+            let nearest = self.view.nearest(owners.iter().copied());
+            match (nearest.is_empty(), origin) {
+                (false, Origin::Client(_)) => {
+                    self.start_forward(origin, partition, request, nearest, deadline, now, effects);
+                    return Ok(());
+                }
+                (false, Origin::Peer { .. }) => return Err(Failure::NotOwner),
+                (true, _) => {}
+            }
+        }
+        let then = Then::Show(origin);
+        let needs = Needs {
+            nodes: needed,
+            owners: needed_owners,
+            fallbacks: options.fallbacks,
+        };
+        self.gather(question, then, partition, needs, deadline, now, effects);
+        Ok(())
+    }
+
+    /// A read of rows on behalf of a write. It does what it can with the owners there are.
+    pub(crate) fn read_for_write(
+        &mut self,
+        then: Then,
+        partition: PartitionId,
+        rows: Vec<(RowKey, RowKind)>,
+        deadline: Time,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) {
+        let needs = self.needs_of_write(partition, rows.first().map(|(key, _)| key.bucket));
+        self.gather(
+            Question::Rows(rows),
+            then,
+            partition,
+            needs,
+            deadline,
+            now,
+            effects,
+        );
+    }
+
+    /// A search for what a write removes.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the parts of one request, taken apart above"
+    )]
+    pub(crate) fn find_for_removal(
+        &mut self,
+        then: Then,
+        partition: PartitionId,
+        bucket: BucketId,
+        key: Bytes,
+        prefix: Bytes,
+        deadline: Time,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) {
+        let needs = self.needs_of_write(partition, Some(bucket));
+        let scope = RangeScope::Key {
+            key,
+            prefix,
+            after: None,
+        };
+        let limit = dunlin_protocol::limits::CHANGES_MAX;
+        let range = RowRange { bucket, scope };
+        let question = Question::Range {
+            range,
+            limit,
+            shape: Shape::Rows,
+        };
+        self.gather(question, then, partition, needs, deadline, now, effects);
+    }
+
+    /// A removal removes what its coordinator sees. A read quorum makes that what was acknowledged
+    /// before; where it can't be had, the removal goes on with what there is.
+    fn needs_of_write(&self, partition: PartitionId, bucket: Option<BucketId>) -> Needs {
+        let owners = self.view.layout.owners(partition);
+        let r = bucket
+            .and_then(|id| self.view.bucket(id))
+            .map_or(Quorum::One, |b| b.defaults.r);
+        let reachable = owners
+            .iter()
+            .filter(|node| self.view.is_reachable(**node))
+            .count();
+        let nodes = r.needed(owners.len()).min(reachable);
+        Needs {
+            nodes,
+            owners: 0,
+            fallbacks: Fallbacks::Allowed,
+        }
+    }
+
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the parts of one operation, named by its struct"
+    )]
+    fn gather(
+        &mut self,
+        question: Question,
+        then: Then,
+        partition: PartitionId,
+        needs: Needs,
+        deadline: Time,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) {
+        let me = self.view.me;
+        let owners = self.view.layout.owners(partition);
+        let counts_itself = owners.contains(&me) && self.replica.is_whole(partition);
+        let owners_left: VecDeque<NodeId> = self.view.nearest(owners.iter().copied()).into();
+        // Hints of many keys are not searched: a listing of keys needs owners.
+        let searches_hints = !matches!(
+            &question,
+            Question::Range {
+                range: RowRange {
+                    scope: RangeScope::Keys { .. },
+                    ..
+                },
+                ..
+            }
+        );
+        let enough =
+            owners_left.len() + usize::from(counts_itself) >= needs.nodes.max(needs.owners);
+        let use_hints = searches_hints && !enough && needs.fallbacks == Fallbacks::Allowed;
+        let fallbacks_left = if use_hints {
+            let preference = self
+                .view
+                .layout
+                .preference(partition)
+                .iter()
+                .skip(owners.len());
+            preference
+                .copied()
+                .filter(|node| *node != me && self.view.is_reachable(*node))
+                .take(owners.len())
+                .collect()
+        } else {
+            VecDeque::new()
+        };
+        let mut gather = GatherOp {
+            question,
+            then,
+            partition,
+            deadline,
+            started: now.time,
+            needed: needs.nodes,
+            needed_owners: needs.owners,
+            counts_itself,
+            says: Vec::new(),
+            hints: Vec::new(),
+            waiting: Vec::new(),
+            owners_left,
+            fallbacks_left,
+            hints_asked: Vec::new(),
+        };
+        if use_hints && !owners.contains(&me) {
+            let events = self.own_hints(&gather.question, partition, effects);
+            gather.hints.push((me, events));
+        }
+        self.counters.add("reads");
+        let op = self.new_op();
+        let missing = gather
+            .needed
+            .max(gather.needed_owners)
+            .saturating_sub(usize::from(counts_itself));
+        for _ in 0..missing {
+            self.ask_next(op, &mut gather, effects);
+        }
+        while let Some(fallback) = gather.fallbacks_left.pop_front() {
+            self.ask_for_hints(op, &mut gather, fallback, effects);
+        }
+        self.settle_gather(op, Box::new(gather), now, effects);
+    }
+
+    /// Asks the next owner; false if all have been.
+    fn ask_next(&mut self, op: PeerOp, gather: &mut GatherOp, effects: &mut Vec<Effect>) -> bool {
+        let Some(node) = gather.owners_left.pop_front() else {
+            return false;
+        };
+        let message = match &gather.question {
+            Question::Rows(rows) => {
+                let mut asked = Vec::with_capacity(rows.len());
+                for (key, _) in rows {
+                    match self.replica.row(key) {
+                        Ok(row) => asked.push(RowDots {
+                            key: key.clone(),
+                            dots: row.dots(),
+                        }),
+                        Err(error) => {
+                            // Asked with no dots, the other owner sends what it has.
+                            self.note_store_error(&error, effects);
+                            asked.push(RowDots {
+                                key: key.clone(),
+                                dots: Clock::new(),
+                            });
+                        }
+                    }
+                }
+                OperationMessage::Compare { rows: asked }
+            }
+            Question::Range { range, limit, .. } => OperationMessage::CompareRange {
+                range: range.clone(),
+                clock: self.replica.clock(gather.partition).clone(),
+                rows_max: u32::try_from(*limit).unwrap_or(u32::MAX),
+            },
+        };
+        gather.waiting.push(node);
+        effects.push(send_operation(node, gather.partition, op, message));
+        true
+    }
+
+    fn ask_for_hints(
+        &mut self,
+        op: PeerOp,
+        gather: &mut GatherOp,
+        node: NodeId,
+        effects: &mut Vec<Effect>,
+    ) {
+        for (key, scope) in hint_questions(&gather.question) {
+            let message = OperationMessage::ReadHints { key, scope };
+            effects.push(send_operation(node, gather.partition, op, message));
+        }
+        gather.waiting.push(node);
+        gather.hints_asked.push(node);
+    }
+
+    fn own_hints(
+        &mut self,
+        question: &Question,
+        partition: PartitionId,
+        effects: &mut Vec<Effect>,
+    ) -> Vec<RowEvent> {
+        let owners = self.view.layout.owners(partition).to_vec();
+        let mut events = Vec::new();
+        for (key, scope) in hint_questions(question) {
+            match self.replica.hint_events(&owners, &key, scope) {
+                Ok(found) => events.extend(found),
+                Err(error) => self.note_store_error(&error, effects),
+            }
+        }
+        events
+    }
+
+    pub(crate) fn gather_answered(
+        &mut self,
+        op: PeerOp,
+        mut gather: Box<GatherOp>,
+        from: NodeId,
+        message: OperationMessage,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) {
+        let was_asked = gather.waiting.contains(&from);
+        let by_key = |rows: Vec<KeyedRow>| rows.into_iter().map(|r| (r.key, r.row)).collect();
+        match message {
+            OperationMessage::Compared { rows, clock } if was_asked => {
+                gather.says.push(OwnerSays {
+                    node: from,
+                    rows: by_key(rows),
+                    clock,
+                    coverage: Coverage::Differences,
+                    complete_to: None,
+                });
+            }
+            OperationMessage::RangeCompared {
+                coverage,
+                rows,
+                clock,
+                complete_to,
+            } if was_asked => {
+                let rows = by_key(rows);
+                gather.says.push(OwnerSays {
+                    node: from,
+                    rows,
+                    clock,
+                    coverage,
+                    complete_to,
+                });
+            }
+            OperationMessage::HintsRead { events } if was_asked => {
+                gather.hints.push((from, events))
+            }
+            OperationMessage::Refused(_) if was_asked => {
+                self.ask_next(op, &mut gather, effects);
+            }
+            _ => {}
+        }
+        gather.waiting.retain(|node| *node != from);
+        self.settle_gather(op, gather, now, effects);
+    }
+
+    pub(crate) fn gather_silent(
+        &mut self,
+        op: PeerOp,
+        mut gather: Box<GatherOp>,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) {
+        if now.time >= gather.deadline {
+            self.counters.add("read_timeouts");
+            return self.give_up(*gather, effects);
+        }
+        if self.ask_next(op, &mut gather, effects) {
+            self.counters.add("hedged_reads");
+        }
+        self.settle_gather(op, gather, now, effects);
+    }
+
+    /// Answers if enough have answered; gives up if nobody is left to ask; else waits on.
+    fn settle_gather(
+        &mut self,
+        op: PeerOp,
+        gather: Box<GatherOp>,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) {
+        let owners = gather.says.len() + usize::from(gather.counts_itself);
+        let shown = gather
+            .hints
+            .iter()
+            .filter(|(_, events)| !events.is_empty())
+            .count();
+        let enough_owners = owners >= gather.needed_owners;
+        if enough_owners && owners >= gather.needed {
+            return self.complete(*gather, Vec::new(), now, effects);
+        }
+        let nobody_left = gather.waiting.is_empty() && gather.owners_left.is_empty();
+        if nobody_left && enough_owners && shown > 0 && owners + shown >= gather.needed {
+            let from = gather.hints.iter().filter(|(_, events)| !events.is_empty());
+            let fallbacks = from.map(|(node, _)| *node).collect();
+            return self.complete(*gather, fallbacks, now, effects);
+        }
+        if nobody_left {
+            return self.give_up(*gather, effects);
+        }
+        let hedge = now.time.plus_ms(self.hedge_after_ms());
+        let at = if gather.owners_left.is_empty() {
+            gather.deadline
+        } else {
+            hedge
+        };
+        let at = at.min(gather.deadline);
+        effects.push(Effect::SetTimer {
+            id: TimerId::Operation(op.0),
+            at,
+        });
+        self.operations.insert(op, Operation::Gather(gather));
+    }
+
+    /// About the 95th percentile of reads: four times the smoothed latency, within its bounds.
+    fn hedge_after_ms(&self) -> u64 {
+        let usual = self.read_latency_us * 4 / 1000;
+        usual.clamp(
+            self.options.hedge_after_min_ms,
+            self.options.hedge_after_max_ms,
+        )
+    }
+
+    fn give_up(&mut self, gather: GatherOp, effects: &mut Vec<Effect>) {
+        let mut answered: Vec<NodeId> = gather.says.iter().map(|says| says.node).collect();
+        if gather.counts_itself {
+            answered.push(self.view.me);
+        }
+        let needed = gather.needed.max(gather.needed_owners) as u8;
+        let failure = if gather.waiting.is_empty() {
+            Failure::Unavailable {
+                needed,
+                reachable: answered,
+            }
+        } else {
+            Failure::ReadTimeout { needed, answered }
+        };
+        self.fail(gather.then.origin(), failure, effects);
+    }
+
+    /// Enough have answered: joins what they said and shows it, or hands it to the write.
+    fn complete(
+        &mut self,
+        gather: GatherOp,
+        fallbacks: Vec<NodeId>,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) {
+        let took_us = now.time.0.saturating_sub(gather.started.0);
+        self.read_latency_us = (self.read_latency_us * 15 + took_us) / 16;
+        let found = match &gather.question {
+            Question::Rows(rows) => self.join_rows(&gather, rows, effects).map(Found::Rows),
+            Question::Range {
+                range,
+                limit,
+                shape,
+            } => scan(&self.replica, &gather, range, *limit, *shape, now.wall),
+        };
+        let found = match found {
+            Ok(found) => found,
+            Err(error) => {
+                self.note_store_error(&error, effects);
+                return self.fail(gather.then.origin(), Failure::StorageFailed, effects);
+            }
+        };
+        let origin = match gather.then {
+            Then::Write(write) => return self.resume_write(*write, found, now, effects),
+            Then::Show(origin) => origin,
+        };
+        let mut owners: Vec<NodeId> = gather.says.iter().map(|says| says.node).collect();
+        if gather.counts_itself {
+            owners.insert(0, self.view.me);
+        }
+        let found = match (found, &gather.question) {
+            (Found::Rows(rows), _) => rows.first().map_or(Shown::Nothing, |(_, kind, row)| {
+                show::row(*kind, row, now.wall)
+            }),
+            (Found::Range { rows, next }, Question::Range { shape, .. }) => {
+                shape.show(rows, next, now.wall)
+            }
+            (Found::Range { .. }, Question::Rows(_)) => Shown::Nothing,
+        };
+        if !fallbacks.is_empty() && found == Shown::Nothing {
+            let failure = Failure::Unavailable {
+                needed: gather.needed as u8,
+                reachable: owners,
+            };
+            return self.fail(origin, failure, effects);
+        }
+        effects.push(Self::answer(
+            origin,
+            Answer::Read(ReadAnswer {
+                found,
+                owners,
+                fallbacks,
+            }),
+        ));
+    }
+
+    /// Joins each row with what the others hold of it, and repairs whoever was behind, this node too.
+    fn join_rows(
+        &mut self,
+        gather: &GatherOp,
+        rows: &[(RowKey, RowKind)],
+        effects: &mut Vec<Effect>,
+    ) -> Result<Vec<(RowKey, RowKind, Row)>, StoreError> {
+        let partition = gather.partition;
+        let mut joined = Vec::with_capacity(rows.len());
+        for (key, kind) in rows {
+            let mine = self.replica.row(key)?;
+            let clock = self.replica.clock(partition);
+            let row = gather.join(key, mine, clock);
+            joined.push((key.clone(), *kind, row));
+        }
+        for says in gather.says.iter().filter(|says| !says.rows.is_empty()) {
+            self.counters.add("read_repairs");
+            if self.replica.owns(partition) {
+                let theirs: Vec<RepairRow> = says
+                    .rows
+                    .iter()
+                    .map(|(key, row)| RepairRow {
+                        key: key.clone(),
+                        row: row.clone(),
+                        dots: row.dots(),
+                    })
+                    .collect();
+                self.replica.take_rows(partition, &theirs, &says.clock)?;
+            }
+            let behind = joined.iter().filter(|(key, _, row)| {
+                says.rows
+                    .get(key)
+                    .is_some_and(|theirs| theirs.cells() != row.cells())
+            });
+            let clock = self.replica.clock(partition);
+            let rows: Vec<RepairRow> = behind
+                .map(|(key, _, row)| {
+                    let mut row = row.clone();
+                    row.strip(clock);
+                    RepairRow {
+                        key: key.clone(),
+                        dots: row.dots(),
+                        row,
+                    }
+                })
+                .collect();
+            if !rows.is_empty() {
+                let message = OperationMessage::ReadRepair {
+                    rows,
+                    context: clock.clone(),
+                };
+                effects.push(send_operation(says.node, partition, PeerOp(0), message));
+            }
+        }
+        Ok(joined)
+    }
+}
+
+impl GatherOp {
+    /// The partition that is read.
+    pub(crate) fn partition(&self) -> PartitionId {
+        self.partition
+    }
+
+    /// One row, joined with what the others said of it.
+    pub(crate) fn join(&self, key: &RowKey, mut row: Row, clock: &Clock) -> Row {
+        let nothing = Row::new();
+        for says in &self.says {
+            match (says.rows.get(key), says.coverage) {
+                (Some(theirs), _) => row.join(clock, theirs, &says.clock),
+                (None, Coverage::All) => row.join(clock, &nothing, &says.clock),
+                (None, Coverage::Differences) => {}
+            }
+        }
+        for (_, events) in &self.hints {
+            for event in events.iter().filter(|event| event.key == *key) {
+                row.take(clock, &event.event);
+            }
+        }
+        row
+    }
+}
+
+impl Then {
+    fn origin(&self) -> Origin {
+        match self {
+            Self::Show(origin) => *origin,
+            Self::Write(write) => write.origin,
+        }
+    }
+}
+
+/// How many must answer, and whether hints may be shown.
+#[derive(Clone, Copy, Debug)]
+struct Needs {
+    nodes: usize,
+    owners: usize,
+    fallbacks: Fallbacks,
+}
+
+/// What to ask a fallback; nothing for a listing of keys.
+fn hint_questions(question: &Question) -> Vec<(RowKey, HintScope)> {
+    match question {
+        Question::Rows(rows) => rows
+            .iter()
+            .map(|(key, _)| (key.clone(), HintScope::Row))
+            .collect(),
+        Question::Range { range, .. } => match &range.scope {
+            RangeScope::Key { key, prefix, .. } => {
+                let (bucket, key, subkey) = (range.bucket, key.clone(), prefix.clone());
+                vec![(
+                    RowKey {
+                        bucket,
+                        key,
+                        subkey,
+                    },
+                    HintScope::Prefix,
+                )]
+            }
+            RangeScope::Keys { .. } => Vec::new(),
+        },
+    }
+}

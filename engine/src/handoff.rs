@@ -1,0 +1,163 @@
+//! Hints go home: a fallback gives an owner that is back what was written for it meanwhile.
+//!
+//! ```text
+//!   round, or an owner is back:  Deliver { batch }  ─> the owner takes the events, syncs ─> Taken
+//!                                the hints are forgotten, the next batch leaves
+//! ```
+//!
+//! One batch is on its way to an owner at a time. One that is not answered is offered again: an owner
+//! that has seen an event ignores it, so hints need no expiry.
+
+use std::collections::BTreeMap;
+
+use dunlin_protocol::peer::{AckWhen, HandoffMessage, PeerBody, RowEvent};
+use dunlin_protocol::status::StorageState;
+use dunlin_ring::{NodeId, PartitionId};
+use dunlin_storage::StoreError;
+
+use crate::io::{Effect, Now, Time, TimerId};
+use crate::shard::{Shard, Waiting};
+
+/// Rounds after which a batch that was not answered is offered again.
+const ROUNDS_MAX: u64 = 10;
+
+/// The batches on their way.
+#[derive(Debug, Default)]
+pub(crate) struct Handoff {
+    deliveries: BTreeMap<NodeId, Delivery>,
+    next_batch: u64,
+}
+
+#[derive(Debug)]
+struct Delivery {
+    batch: u64,
+    partition: PartitionId,
+    events: Vec<RowEvent>,
+    sent: Time,
+}
+
+impl Handoff {
+    pub(crate) fn peer_is_back(&mut self, node: NodeId) {
+        self.deliveries.remove(&node);
+    }
+}
+
+impl Shard {
+    pub(crate) fn handoff_round(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        let patience_ms = self.options.handoff_every_ms * ROUNDS_MAX;
+        self.handoff
+            .deliveries
+            .retain(|_, delivery| now.time.ms_since(delivery.sent) < patience_ms);
+        self.handoff_round_once(now, effects);
+        let at = now.time.plus_ms(self.options.handoff_every_ms);
+        effects.push(Effect::SetTimer {
+            id: TimerId::Handoff,
+            at,
+        });
+    }
+
+    /// Offers a batch to every owner that can be reached and has none on its way.
+    pub(crate) fn handoff_round_once(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        for (owner, partition) in self.replica.hinted() {
+            if self.view.is_reachable(owner) && !self.handoff.deliveries.contains_key(&owner) {
+                self.deliver(owner, partition, now, effects);
+            }
+        }
+    }
+
+    fn deliver(
+        &mut self,
+        owner: NodeId,
+        partition: PartitionId,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) {
+        let events = match self
+            .replica
+            .hints(owner, partition, self.options.handoff_batch_bytes)
+        {
+            Ok(events) if events.is_empty() => return,
+            Ok(events) => events,
+            Err(error @ StoreError::CorruptHint { .. }) => {
+                self.note_store_error(&error, effects);
+                if let Err(error) = self.replica.drop_damaged_hints(owner, partition) {
+                    self.note_store_error(&error, effects);
+                }
+                return;
+            }
+            Err(error) => return self.note_store_error(&error, effects),
+        };
+        self.handoff.next_batch += 1;
+        let batch = self.handoff.next_batch;
+        let message = HandoffMessage::Deliver {
+            batch,
+            events: events.clone(),
+        };
+        effects.push(Effect::Send {
+            to: owner,
+            body: PeerBody::Handoff { partition, message },
+        });
+        let delivery = Delivery {
+            batch,
+            partition,
+            events,
+            sent: now.time,
+        };
+        self.handoff.deliveries.insert(owner, delivery);
+    }
+
+    pub(crate) fn handoff_message(
+        &mut self,
+        from: NodeId,
+        partition: PartitionId,
+        message: HandoffMessage,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) {
+        match message {
+            HandoffMessage::Deliver { batch, events } => {
+                // Unanswered, the hints stay where they are and are offered again.
+                if self.storage != StorageState::Ready || !self.replica.owns(partition) {
+                    return;
+                }
+                self.counters.add_many("hints_taken", events.len() as u64);
+                match self.take_events(partition, &events) {
+                    Ok(()) => {
+                        let waiting = Waiting::HandedOff {
+                            to: from,
+                            partition,
+                            batch,
+                        };
+                        self.wait_for(AckWhen::Synced, waiting);
+                    }
+                    Err(error) => self.note_store_error(&error, effects),
+                }
+            }
+            HandoffMessage::Taken { batch } => {
+                let is_it = |delivery: &Delivery| delivery.batch == batch;
+                if !self.handoff.deliveries.get(&from).is_some_and(is_it) {
+                    return;
+                }
+                if let Some(delivery) = self.handoff.deliveries.remove(&from) {
+                    self.counters
+                        .add_many("hints_delivered", delivery.events.len() as u64);
+                    let Delivery {
+                        partition, events, ..
+                    } = delivery;
+                    if let Err(error) = self.replica.forget_hints(from, partition, &events) {
+                        self.note_store_error(&error, effects);
+                    }
+                    self.handoff_round_once(now, effects);
+                }
+            }
+        }
+    }
+
+    pub(crate) fn handed_off(to: NodeId, partition: PartitionId, batch: u64) -> Effect {
+        let message = HandoffMessage::Taken { batch };
+        Effect::Send {
+            to,
+            body: PeerBody::Handoff { partition, message },
+        }
+    }
+}

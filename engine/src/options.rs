@@ -1,0 +1,64 @@
+//! What can be set about a node's decisions. Every bound has its name here.
+
+/// Bounds and delays. Times are in milliseconds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EngineOptions {
+    /// Operations in progress in one shard; more are refused with `Overloaded`.
+    pub operations_max: usize,
+    /// Replicated writes of other nodes that wait for the disk in one shard; more are refused.
+    pub commits_waiting_max: usize,
+    /// How long a request may take that says nothing about it.
+    pub request_timeout_ms: u64,
+    /// After this silence of an owner a fallback takes its copy of a write.
+    pub fallback_after_ms: u64,
+    /// After this silence of a replica the next one is asked as well, at the earliest.
+    pub hedge_after_min_ms: u64,
+    /// After this silence of a replica the next one is asked as well, at the latest.
+    pub hedge_after_max_ms: u64,
+    /// How far ahead of this node's clock a stamp may be.
+    pub clock_skew_max_ms: u64,
+    /// How often a peer is asked whether it is there.
+    pub ping_every_ms: u64,
+    /// After this silence a peer counts as unreachable.
+    pub unreachable_after_ms: u64,
+    /// How often clocks are compared with co-owners.
+    pub repair_every_ms: u64,
+    /// Partitions that one shard repairs at a time.
+    pub repairs_max: usize,
+    /// Bytes of rows in one page of a repair.
+    pub repair_page_bytes: usize,
+    /// Bytes of rows that one shard pulls in a second of repair; a quarter while clients wait long.
+    pub repair_bytes_per_second: u64,
+    /// How often hints are offered to owners that are back.
+    pub handoff_every_ms: u64,
+    /// Bytes of events in one batch of hints.
+    pub handoff_batch_bytes: usize,
+    /// How often the clocks that changed are stored, so that little of the log is read at a start.
+    pub checkpoint_every_ms: u64,
+    /// Rows that one slice of background work looks at before it lets requests pass.
+    pub slice_rows: usize,
+}
+
+impl Default for EngineOptions {
+    fn default() -> Self {
+        Self {
+            operations_max: 4096,
+            commits_waiting_max: 16_384,
+            request_timeout_ms: 5_000,
+            fallback_after_ms: 250,
+            hedge_after_min_ms: 5,
+            hedge_after_max_ms: 50,
+            clock_skew_max_ms: 500,
+            ping_every_ms: 200,
+            unreachable_after_ms: 1_000,
+            repair_every_ms: 1_000,
+            repairs_max: 4,
+            repair_page_bytes: 256 << 10,
+            repair_bytes_per_second: 64 << 20,
+            handoff_every_ms: 500,
+            handoff_batch_bytes: 256 << 10,
+            checkpoint_every_ms: 10_000,
+            slice_rows: 512,
+        }
+    }
+}

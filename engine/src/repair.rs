@@ -1,0 +1,567 @@
+//! Anti-entropy: co-owners compare clocks, and pull what theirs lack.
+//!
+//! ```text
+//!   every second, to each co-owner:  Digests { partition, hash of clock }   not again while known equal
+//!   on a hash that differs:          Pull { my clock }        -> Rows, a page of what it lacks
+//!                                    again while there is more
+//!   where the log is too short:      Whole, page after page of all rows; at the end the clock
+//! ```
+//!
+//! The side that lacks something pulls, a page at a time, so the sender keeps no state and the puller's
+//! budget paces it. Usually a pull asks for `Settled` events only, those the sender held a round ago,
+//! because newer ones are still on their way by replication. A partition that does not count for reads
+//! yet asks for `Everything`, and counts again once it has pulled from every co-owner.
+//!
+//! Source: *DottedDB* (SRDS 2017), section 5; the log in place of its node-wide key log.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use dunlin_crdt::Clock;
+use dunlin_protocol::RowKey;
+use dunlin_protocol::peer::{ClockDigest, KeyedRow, PeerBody, RepairMessage, RepairRow, Want};
+use dunlin_protocol::status::StorageState;
+use dunlin_ring::{NodeId, PartitionId};
+use dunlin_storage::{Horizon, Missing, Replica, StoreError, WholeTaken};
+
+use crate::io::{Effect, Note, Now, TimerId};
+use crate::shard::Shard;
+
+/// A page that has not come after this many rounds was lost.
+const PULL_ROUNDS_MAX: u64 = 5;
+/// Every so many rounds digests are sent even where clocks are known to be equal: a co-owner that lost
+/// its state without losing its link would not be noticed otherwise.
+const FULL_ROUND_EVERY: u64 = 60;
+/// Log entries and waiting rows of one partition that one round tidies.
+const TIDY_MAX: usize = 2048;
+
+/// What one shard knows of its co-owners' clocks, and the pulls in progress.
+#[derive(Debug, Default)]
+pub(crate) struct Repair {
+    partitions: BTreeMap<PartitionId, Compared>,
+    wanted: BTreeSet<(PartitionId, NodeId)>,
+    pulls: BTreeMap<PartitionId, Pull>,
+    round: u64,
+    /// Bytes that may be pulled now.
+    budget: u64,
+    waiting_for_budget: bool,
+}
+
+/// One partition against its co-owners.
+#[derive(Debug, Default)]
+struct Compared {
+    /// The hash at which a co-owner's clock was last known to equal this node's.
+    equal_at: BTreeMap<NodeId, u64>,
+    /// Co-owners from which everything has been pulled since the partition stopped counting for reads.
+    pulled_from: BTreeSet<NodeId>,
+    /// The hash of this node's clock, while it is that of `clock`.
+    hash: Option<(Clock, u64)>,
+}
+
+/// A pull in progress.
+#[derive(Debug)]
+struct Pull {
+    from: NodeId,
+    everything: bool,
+    /// The clock of the first page of a whole transfer, and where the next page starts.
+    whole: Option<(Clock, Option<RowKey>)>,
+    asked_in_round: u64,
+    /// Whether the next page was asked for; if not, it waits for the budget.
+    asked: bool,
+}
+
+impl Repair {
+    pub(crate) fn new(replica: &Replica) -> Self {
+        let partitions = replica.owned().map(|p| (p, Compared::default())).collect();
+        Self {
+            partitions,
+            ..Self::default()
+        }
+    }
+
+    pub(crate) fn is_idle(&self) -> bool {
+        self.pulls.is_empty() && self.wanted.is_empty()
+    }
+
+    pub(crate) fn peer_is_back(&mut self, node: NodeId) {
+        for compared in self.partitions.values_mut() {
+            compared.equal_at.remove(&node);
+        }
+        self.pulls.retain(|_, pull| pull.from != node);
+    }
+
+    /// Everything known is void: clocks went back to what the disk holds.
+    pub(crate) fn forget(&mut self) {
+        for compared in self.partitions.values_mut() {
+            *compared = Compared::default();
+        }
+        self.pulls.clear();
+        self.wanted.clear();
+    }
+
+    fn hash(&mut self, partition: PartitionId, clock: &Clock) -> u64 {
+        let compared = self.partitions.entry(partition).or_default();
+        match &compared.hash {
+            Some((of, hash)) if of == clock => *hash,
+            _ => {
+                let hash = xxhash_rust::xxh3::xxh3_64(&clock.encode());
+                compared.hash = Some((clock.clone(), hash));
+                hash
+            }
+        }
+    }
+
+    fn is_equal(&self, partition: PartitionId, node: NodeId, hash: u64) -> bool {
+        let compared = self.partitions.get(&partition);
+        compared.and_then(|compared| compared.equal_at.get(&node)) == Some(&hash)
+    }
+}
+
+impl Shard {
+    /// Pairs of partition and co-owner whose clocks are not known to be equal.
+    pub(crate) fn clocks_behind(&self) -> u64 {
+        let mut behind = 0;
+        for partition in self.replica.owned() {
+            let compared = self.repair.partitions.get(&partition);
+            let clock = self.replica.clock(partition);
+            let hash = compared
+                .and_then(|c| c.hash.as_ref())
+                .filter(|(of, _)| of == clock);
+            for node in self.view.co_owners(partition) {
+                let equal = hash.is_some_and(|(_, h)| self.repair.is_equal(partition, node, *h));
+                behind += u64::from(!equal);
+            }
+        }
+        behind
+    }
+
+    /// Once a round: offer hashes, give up pulls that were lost, tidy what all co-owners have.
+    pub(crate) fn repair_round(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        self.repair.round += 1;
+        let round = self.repair.round;
+        self.repair
+            .pulls
+            .retain(|_, pull| round - pull.asked_in_round < PULL_ROUNDS_MAX);
+        let busy = self.read_latency_us > self.options.hedge_after_max_ms * 1000;
+        let share = self.options.repair_bytes_per_second * self.options.repair_every_ms / 1000;
+        self.repair.budget = if busy { share / 4 } else { share };
+
+        let mut digests: BTreeMap<NodeId, Vec<ClockDigest>> = BTreeMap::new();
+        let owned: Vec<PartitionId> = self.replica.owned().collect();
+        for partition in owned {
+            let co_owners = self.view.co_owners(partition);
+            let hash = self.repair.hash(partition, self.replica.clock(partition));
+            for node in &co_owners {
+                let known = self.repair.is_equal(partition, *node, hash);
+                if self.view.is_reachable(*node)
+                    && (!known || round.is_multiple_of(FULL_ROUND_EVERY))
+                {
+                    digests
+                        .entry(*node)
+                        .or_default()
+                        .push(ClockDigest { partition, hash });
+                }
+            }
+            if co_owners.is_empty() {
+                self.check_whole(partition, effects);
+            }
+            if self.storage == StorageState::Ready {
+                self.tidy(partition, &co_owners, effects);
+            }
+        }
+        for (to, entries) in digests {
+            effects.push(Effect::Send {
+                to,
+                body: PeerBody::Digests(entries),
+            });
+        }
+        self.replica.settle();
+        self.pull_more(now, effects);
+        let at = now.time.plus_ms(self.options.repair_every_ms);
+        effects.push(Effect::SetTimer {
+            id: TimerId::Repair,
+            at,
+        });
+    }
+
+    /// Forgets what is no longer needed: log entries that every co-owner has, and the past of rows that
+    /// the clock has caught up with.
+    fn tidy(&mut self, partition: PartitionId, co_owners: &[NodeId], effects: &mut Vec<Effect>) {
+        let stripped = self.replica.strip_pending(partition, TIDY_MAX).map(|_| ());
+        let pruned = self
+            .replica
+            .prune(partition, co_owners, TIDY_MAX)
+            .map(|_| ());
+        if let Err(error) = stripped.and(pruned) {
+            self.note_store_error(&error, effects);
+        }
+    }
+
+    pub(crate) fn compare_digests(
+        &mut self,
+        from: NodeId,
+        entries: &[ClockDigest],
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) {
+        let mut news = Vec::new();
+        for entry in entries {
+            let ClockDigest { partition, hash } = *entry;
+            if !self.replica.owns(partition) {
+                continue;
+            }
+            let clock = self.replica.clock(partition).clone();
+            if self.repair.hash(partition, &clock) != hash {
+                self.repair.wanted.insert((partition, from));
+            } else if self.note_equal(partition, from, hash, &clock, effects) {
+                news.push(*entry);
+            }
+        }
+        // The co-owner learns from these that they are equal; it has no news then, so this ends.
+        if !news.is_empty() {
+            effects.push(Effect::Send {
+                to: from,
+                body: PeerBody::Digests(news),
+            });
+        }
+        self.pull_more(now, effects);
+    }
+
+    /// Returns whether that was not known.
+    fn note_equal(
+        &mut self,
+        partition: PartitionId,
+        node: NodeId,
+        hash: u64,
+        clock: &Clock,
+        effects: &mut Vec<Effect>,
+    ) -> bool {
+        let compared = self.repair.partitions.entry(partition).or_default();
+        let news = compared.equal_at.insert(node, hash) != Some(hash);
+        compared.pulled_from.insert(node);
+        self.replica.note_peer_clock(partition, node, clock);
+        self.check_whole(partition, effects);
+        news
+    }
+
+    /// A partition counts for reads once everything was pulled from every co-owner.
+    fn check_whole(&mut self, partition: PartitionId, effects: &mut Vec<Effect>) {
+        if self.replica.is_whole(partition) {
+            return;
+        }
+        let co_owners = self.view.co_owners(partition);
+        let compared = self.repair.partitions.entry(partition).or_default();
+        if co_owners
+            .iter()
+            .all(|node| compared.pulled_from.contains(node))
+        {
+            compared.pulled_from.clear();
+            self.replica.mark_whole(partition);
+            effects.push(Effect::Note(Note::Refilled { partition }));
+            if self.replica.owned().all(|p| self.replica.is_whole(p)) {
+                effects.push(Effect::Note(Note::AllRefilled));
+            }
+        }
+    }
+
+    /// Starts pulls as far as their number and the budget allow.
+    pub(crate) fn pull_more(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        if self.storage != StorageState::Ready {
+            return;
+        }
+        let round = self.repair.round;
+        let held_back: Vec<PartitionId> = self
+            .repair
+            .pulls
+            .iter()
+            .filter(|(_, pull)| !pull.asked)
+            .map(|(p, _)| *p)
+            .collect();
+        for partition in held_back {
+            self.ask_page(partition, now, effects);
+        }
+        let wanted: Vec<(PartitionId, NodeId)> = self.repair.wanted.iter().copied().collect();
+        for (partition, from) in wanted {
+            if self.repair.pulls.len() >= self.options.repairs_max {
+                break;
+            }
+            if self.repair.pulls.contains_key(&partition) {
+                continue;
+            }
+            self.repair.wanted.remove(&(partition, from));
+            if !self.view.is_reachable(from) {
+                continue;
+            }
+            let everything = !self.replica.is_whole(partition);
+            let pull = Pull {
+                from,
+                everything,
+                whole: None,
+                asked_in_round: round,
+                asked: false,
+            };
+            self.repair.pulls.insert(partition, pull);
+            self.ask_page(partition, now, effects);
+        }
+    }
+
+    /// Asks for the next page of a pull, unless the budget of this round is used up.
+    fn ask_page(&mut self, partition: PartitionId, now: Now, effects: &mut Vec<Effect>) {
+        let page = self.options.repair_page_bytes as u64;
+        if self.repair.budget < page {
+            if !self.repair.waiting_for_budget {
+                self.repair.waiting_for_budget = true;
+                let at = now.time.plus_ms(self.options.repair_every_ms);
+                effects.push(Effect::SetTimer {
+                    id: TimerId::RepairBudget,
+                    at,
+                });
+            }
+            return;
+        }
+        self.repair.waiting_for_budget = false;
+        let round = self.repair.round;
+        let Some(pull) = self.repair.pulls.get_mut(&partition) else {
+            return;
+        };
+        pull.asked = true;
+        pull.asked_in_round = round;
+        let want = match (&pull.whole, pull.everything) {
+            (Some((_, Some(after))), _) => Want::WholeAfter(after.clone()),
+            (_, true) => Want::Everything,
+            (_, false) => Want::Settled,
+        };
+        let clock = self.replica.clock(partition).clone();
+        let message = RepairMessage::Pull { clock, want };
+        let body = PeerBody::Repair { partition, message };
+        effects.push(Effect::Send {
+            to: pull.from,
+            body,
+        });
+    }
+
+    pub(crate) fn repair_message(
+        &mut self,
+        from: NodeId,
+        partition: PartitionId,
+        message: RepairMessage,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) {
+        if !self.replica.owns(partition) {
+            return;
+        }
+        let done = match message {
+            RepairMessage::Pull { clock, want } => {
+                self.send_page(from, partition, &clock, &want, now, effects)
+            }
+            RepairMessage::Rows { rows, clock, more } => {
+                self.take_page(from, partition, &rows, &clock, more, now, effects)
+            }
+            RepairMessage::Whole {
+                after,
+                rows,
+                clock,
+                next,
+            } => {
+                let page = WholePage {
+                    after,
+                    rows,
+                    clock,
+                    next,
+                };
+                self.take_whole_page(from, partition, page, now, effects)
+            }
+        };
+        if let Err(error) = done {
+            self.repair.pulls.remove(&partition);
+            self.note_store_error(&error, effects);
+        }
+    }
+
+    fn send_page(
+        &mut self,
+        to: NodeId,
+        partition: PartitionId,
+        theirs: &Clock,
+        want: &Want,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), StoreError> {
+        self.replica.note_peer_clock(partition, to, theirs);
+        if !theirs.is_subset(self.replica.clock(partition)) {
+            self.repair.wanted.insert((partition, to));
+            self.pull_more(now, effects);
+        }
+        let bytes_max = self.options.repair_page_bytes;
+        let horizon = match want {
+            Want::Settled => Some(Horizon::Settled),
+            Want::Everything => Some(Horizon::Everything),
+            Want::WholeAfter(_) => None,
+        };
+        let missing = match horizon {
+            Some(horizon) => self
+                .replica
+                .missing(partition, theirs, horizon, bytes_max)?,
+            None => Missing::LogTooShort,
+        };
+        let message = match missing {
+            Missing::Rows { rows, clock, more } => {
+                self.counters
+                    .add_many("repair_rows_sent", rows.len() as u64);
+                RepairMessage::Rows { rows, clock, more }
+            }
+            Missing::LogTooShort => {
+                let after = match want {
+                    Want::WholeAfter(after) => Some(after.clone()),
+                    Want::Settled | Want::Everything => None,
+                };
+                let (rows, clock, next) =
+                    self.replica
+                        .whole_page(partition, after.as_ref(), bytes_max)?;
+                self.counters
+                    .add_many("repair_rows_sent", rows.len() as u64);
+                RepairMessage::Whole {
+                    after,
+                    rows,
+                    clock,
+                    next,
+                }
+            }
+        };
+        effects.push(Effect::Send {
+            to,
+            body: PeerBody::Repair { partition, message },
+        });
+        Ok(())
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the parts of one message")]
+    fn take_page(
+        &mut self,
+        from: NodeId,
+        partition: PartitionId,
+        rows: &[RepairRow],
+        clock: &Clock,
+        more: bool,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), StoreError> {
+        self.spend(rows.iter().map(|r| &r.row));
+        self.replica.take_rows(partition, rows, clock)?;
+        self.replica.note_peer_clock(partition, from, clock);
+        for row in rows
+            .iter()
+            .filter(|row| self.view.is_dropped(row.key.bucket))
+        {
+            self.upkeep.bucket_has_rows(partition, row.key.bucket);
+        }
+        let Some(pull) = self
+            .repair
+            .pulls
+            .get_mut(&partition)
+            .filter(|pull| pull.from == from)
+        else {
+            return Ok(());
+        };
+        pull.asked = false;
+        pull.whole = None;
+        if more {
+            self.ask_page(partition, now, effects);
+        } else {
+            let everything = pull.everything;
+            self.pull_is_over(partition, from, everything, now, effects);
+        }
+        Ok(())
+    }
+
+    fn take_whole_page(
+        &mut self,
+        from: NodeId,
+        partition: PartitionId,
+        page: WholePage,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), StoreError> {
+        let Some(pull) = self
+            .repair
+            .pulls
+            .get_mut(&partition)
+            .filter(|pull| pull.from == from)
+        else {
+            return Ok(());
+        };
+        // Rows of earlier pages are as old as their page: only its clock may be claimed at the end.
+        let first_clock = match (&pull.whole, &page.after) {
+            (_, None) => page.clock.clone(),
+            (Some((clock, expected)), after) if expected == after => clock.clone(),
+            _ => return Ok(()),
+        };
+        pull.asked = false;
+        pull.whole = Some((first_clock.clone(), page.next.clone()));
+        let everything = pull.everything;
+        self.spend(page.rows.iter().map(|r| &r.row));
+        let WholePage {
+            after,
+            rows,
+            clock,
+            next,
+        } = page;
+        let taken = self.replica.take_whole_page(
+            partition,
+            after.as_ref(),
+            &rows,
+            next.as_ref(),
+            &clock,
+        )?;
+        if taken == WholeTaken::OutOfOrder {
+            // Another transfer took its place; the next round finds out what is still missing.
+            self.repair.pulls.remove(&partition);
+        } else if next.is_some() {
+            self.ask_page(partition, now, effects);
+        } else {
+            self.replica.claim(partition, &first_clock);
+            self.counters.add("whole_transfers");
+            self.pull_is_over(partition, from, everything, now, effects);
+        }
+        Ok(())
+    }
+
+    fn pull_is_over(
+        &mut self,
+        partition: PartitionId,
+        from: NodeId,
+        everything: bool,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) {
+        self.repair.pulls.remove(&partition);
+        if everything {
+            let compared = self.repair.partitions.entry(partition).or_default();
+            compared.pulled_from.insert(from);
+            self.check_whole(partition, effects);
+        }
+        let co_owners = self.view.co_owners(partition);
+        self.tidy(partition, &co_owners, effects);
+        self.pull_more(now, effects);
+    }
+
+    fn spend<'a>(&mut self, rows: impl Iterator<Item = &'a dunlin_crdt::Row>) {
+        let mut count = 0;
+        let mut bytes = 0;
+        for row in rows {
+            count += 1;
+            bytes += row.encode().len() as u64;
+        }
+        self.repair.budget = self.repair.budget.saturating_sub(bytes);
+        self.counters.add_many("repair_rows_taken", count);
+        self.counters.add_many("repair_bytes_taken", bytes);
+    }
+}
+
+/// A page of a whole transfer.
+struct WholePage {
+    after: Option<RowKey>,
+    rows: Vec<KeyedRow>,
+    clock: Clock,
+    next: Option<RowKey>,
+}

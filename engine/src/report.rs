@@ -1,0 +1,45 @@
+//! How a part of the node is: its share of what `dunlin cluster status` shows.
+
+use std::collections::BTreeMap;
+
+use dunlin_storage::Tally;
+
+/// Counts of things that happened, by a name that is also its metric's.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counters(BTreeMap<&'static str, u64>);
+
+impl Counters {
+    /// It happened.
+    pub(crate) fn add(&mut self, name: &'static str) {
+        self.add_many(name, 1);
+    }
+
+    /// It happened this often.
+    pub(crate) fn add_many(&mut self, name: &'static str, times: u64) {
+        *self.0.entry(name).or_default() += times;
+    }
+
+    /// The counts, in order of their names.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        self.0.iter().map(|(name, count)| (*name, *count))
+    }
+}
+
+/// How one shard is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ShardReport {
+    /// What it keeps.
+    pub tally: Tally,
+    /// Partitions that it owns.
+    pub partitions: u64,
+    /// Of those, how many do not count for reads yet.
+    pub filling: u64,
+    /// Pairs of partition and co-owner whose clocks are not known to be equal.
+    pub clocks_behind: u64,
+    /// Operations in progress.
+    pub in_flight: u64,
+    /// Batches taken by the writer and not synced.
+    pub unsynced: u64,
+    /// What happened since the start.
+    pub counters: Counters,
+}

@@ -1,0 +1,238 @@
+//! The replica's side of operations that another node coordinates.
+
+use dunlin_crdt::Clock;
+use dunlin_protocol::peer::{
+    AckWhen, KeyedRow, OperationMessage, PeerOp, Refusal, RepairRow, RowDots, RowEvent, RowRange,
+};
+use dunlin_protocol::status::StorageState;
+use dunlin_ring::{NodeId, PartitionId};
+use dunlin_storage::{HintRefused, StoreError};
+
+use crate::io::{Effect, Note, Now};
+use crate::shard::{Shard, Waiting, send_operation};
+
+/// Dots outside the asker's clock that are looked up one by one for a range; past that the rows of the
+/// page are sent as they are. A lookup costs about what reading a row does.
+const RANGE_DOTS_MAX: usize = 4096;
+
+impl Shard {
+    /// Does what a coordinator asks of this replica, and answers it.
+    pub(crate) fn serve(
+        &mut self,
+        from: NodeId,
+        partition: PartitionId,
+        op: PeerOp,
+        message: OperationMessage,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) {
+        let answer = match message {
+            OperationMessage::Replicate {
+                events,
+                ack,
+                hint_for,
+            } => match self.hold(from, partition, &events, hint_for, now, effects) {
+                Ok(()) => {
+                    let to = from;
+                    self.wait_for(
+                        ack,
+                        Waiting::Replicated {
+                            to,
+                            partition,
+                            op,
+                            hint_for,
+                        },
+                    );
+                    return;
+                }
+                Err(refusal) => Err(refusal),
+            },
+            OperationMessage::Compare { rows } => self.compare(partition, &rows, effects),
+            OperationMessage::CompareRange {
+                range,
+                clock,
+                rows_max,
+            } => self.compare_range(partition, &range, &clock, rows_max, effects),
+            OperationMessage::ReadHints { key, scope } => {
+                let owners = self.view.layout.owners(partition).to_vec();
+                match self.replica.hint_events(&owners, &key, scope) {
+                    Ok(events) => Ok(OperationMessage::HintsRead { events }),
+                    Err(error) => Err(self.failed(&error, effects)),
+                }
+            }
+            OperationMessage::ReadRepair { rows, context } => {
+                self.take_read_repair(partition, &rows, &context, effects);
+                return;
+            }
+            // Answers; the shard sends them to their operations.
+            OperationMessage::Replicated { .. }
+            | OperationMessage::Refused(_)
+            | OperationMessage::Compared { .. }
+            | OperationMessage::RangeCompared { .. }
+            | OperationMessage::HintsRead { .. }
+            | OperationMessage::Forward { .. }
+            | OperationMessage::Forwarded { .. } => return,
+        };
+        let message = answer.unwrap_or_else(|refusal| {
+            self.counters.add("refused");
+            OperationMessage::Refused(refusal)
+        });
+        effects.push(send_operation(from, partition, op, message));
+    }
+
+    /// Takes events as an owner, or as hints for one. All or none, as far as can be known before.
+    fn hold(
+        &mut self,
+        from: NodeId,
+        partition: PartitionId,
+        events: &[RowEvent],
+        hint_for: Option<NodeId>,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), Refusal> {
+        match self.storage {
+            StorageState::Ready => {}
+            StorageState::Full => return Err(Refusal::Full),
+            StorageState::Failed => return Err(Refusal::Failed),
+        }
+        if self.commits.len() >= self.options.commits_waiting_max {
+            return Err(Refusal::Overloaded);
+        }
+        for stamp in events
+            .iter()
+            .filter_map(|e| e.event.cell.as_ref())
+            .map(|cell| cell.stamp)
+        {
+            if let Err(skew) = self
+                .hlc
+                .observe(stamp, now.wall, self.options.clock_skew_max_ms)
+            {
+                let ahead_ms = skew.ahead_ms;
+                effects.push(Effect::Note(Note::ClockSkew {
+                    node: from,
+                    ahead_ms,
+                }));
+                self.counters.add("skewed_stamps");
+                return Err(Refusal::Skew);
+            }
+        }
+        match hint_for {
+            None if !self.replica.owns(partition) => Err(Refusal::NotOwner),
+            None => self
+                .take_events(partition, events)
+                .map_err(|e| self.failed(&e, effects)),
+            Some(owner) => {
+                for event in events {
+                    match self.replica.keep_hint(owner, &event.key, &event.event) {
+                        Ok(()) => {}
+                        Err(HintRefused::Full { .. }) => return Err(Refusal::Full),
+                        Err(HintRefused::Store(error)) => return Err(self.failed(&error, effects)),
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+
+    pub(crate) fn take_events(
+        &mut self,
+        partition: PartitionId,
+        events: &[RowEvent],
+    ) -> Result<(), StoreError> {
+        for RowEvent { key, event } in events {
+            self.replica.take(key, event)?;
+            if self.view.is_dropped(key.bucket) {
+                self.upkeep.bucket_has_rows(partition, key.bucket);
+            }
+        }
+        Ok(())
+    }
+
+    /// Has something done when all that is staged is held as `ack` says.
+    pub(crate) fn wait_for(&mut self, ack: AckWhen, waiting: Waiting) {
+        self.commits.wait(ack, waiting);
+    }
+
+    fn compare(
+        &mut self,
+        partition: PartitionId,
+        rows: &[RowDots],
+        effects: &mut Vec<Effect>,
+    ) -> Result<OperationMessage, Refusal> {
+        self.check_readable(partition)?;
+        let mut differing = Vec::new();
+        for RowDots { key, dots } in rows {
+            let row = self
+                .replica
+                .row(key)
+                .map_err(|error| self.failed(&error, effects))?;
+            if row.dots() != *dots {
+                differing.push(KeyedRow {
+                    key: key.clone(),
+                    row,
+                });
+            }
+        }
+        let clock = match differing.is_empty() {
+            true => Clock::new(),
+            false => self.replica.clock(partition).clone(),
+        };
+        Ok(OperationMessage::Compared {
+            rows: differing,
+            clock,
+        })
+    }
+
+    fn compare_range(
+        &mut self,
+        partition: PartitionId,
+        range: &RowRange,
+        clock: &Clock,
+        rows_max: u32,
+        effects: &mut Vec<Effect>,
+    ) -> Result<OperationMessage, Refusal> {
+        self.check_readable(partition)?;
+        let rows_max = rows_max.clamp(1, dunlin_protocol::limits::PAGE_MAX) as usize;
+        let beyond = self
+            .replica
+            .rows_beyond(partition, clock, range, RANGE_DOTS_MAX, rows_max);
+        let beyond = beyond.map_err(|error| self.failed(&error, effects))?;
+        Ok(OperationMessage::RangeCompared {
+            coverage: beyond.coverage,
+            rows: beyond.rows,
+            clock: beyond.clock,
+            complete_to: beyond.complete_to,
+        })
+    }
+
+    /// Only a whole owner's answer may count for a read.
+    fn check_readable(&self, partition: PartitionId) -> Result<(), Refusal> {
+        if !self.replica.owns(partition) {
+            Err(Refusal::NotOwner)
+        } else if !self.replica.is_whole(partition) {
+            Err(Refusal::Filling)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn take_read_repair(
+        &mut self,
+        partition: PartitionId,
+        rows: &[RepairRow],
+        context: &Clock,
+        effects: &mut Vec<Effect>,
+    ) {
+        if self.replica.owns(partition) && self.storage == StorageState::Ready {
+            self.counters.add("read_repaired");
+            if let Err(error) = self.replica.take_rows(partition, rows, context) {
+                self.note_store_error(&error, effects);
+            }
+        }
+    }
+
+    fn failed(&mut self, error: &StoreError, effects: &mut Vec<Effect>) -> Refusal {
+        self.note_store_error(error, effects);
+        Refusal::Failed
+    }
+}

@@ -1,0 +1,81 @@
+//! Background work in slices: counting rows after an unclean start, removing dropped buckets.
+
+use std::collections::BTreeSet;
+
+use dunlin_protocol::status::StorageState;
+use dunlin_ring::{BucketId, PartitionId};
+use dunlin_storage::Progress;
+
+use crate::io::{Effect, Now, TimerId};
+use crate::shard::Shard;
+
+/// How long a slice waits for the next one while there is work, and while there is none.
+const BUSY_MS: u64 = 2;
+const IDLE_MS: u64 = 1000;
+
+/// What is left to do.
+#[derive(Debug, Default)]
+pub(crate) struct Upkeep {
+    /// Dropped buckets of which a partition may hold rows.
+    to_remove: BTreeSet<(BucketId, PartitionId)>,
+    /// Dropped buckets that were removed once; rows that come later are noted one by one.
+    removed: BTreeSet<BucketId>,
+}
+
+impl Upkeep {
+    /// A row of a dropped bucket has come.
+    pub(crate) fn bucket_has_rows(&mut self, partition: PartitionId, bucket: BucketId) {
+        self.to_remove.insert((bucket, partition));
+    }
+}
+
+impl Shard {
+    pub(crate) fn upkeep_slice(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        let mut busy = false;
+        match self.replica.count_some(self.options.slice_rows) {
+            Ok(Progress::More) => busy = true,
+            Ok(Progress::Done) => {}
+            Err(error) => self.note_store_error(&error, effects),
+        }
+        if self.storage == StorageState::Ready {
+            busy |= self.remove_dropped(effects);
+        }
+        let at = now.time.plus_ms(if busy { BUSY_MS } else { IDLE_MS });
+        effects.push(Effect::SetTimer {
+            id: TimerId::Slice,
+            at,
+        });
+    }
+
+    /// Removes some rows of dropped buckets; whether there is more to do.
+    fn remove_dropped(&mut self, effects: &mut Vec<Effect>) -> bool {
+        let dropped = self.view.buckets.values().filter(|bucket| bucket.dropped);
+        let news: Vec<BucketId> = dropped
+            .map(|b| b.id)
+            .filter(|id| !self.upkeep.removed.contains(id))
+            .collect();
+        for bucket in news {
+            self.upkeep.removed.insert(bucket);
+            self.upkeep
+                .to_remove
+                .extend(self.replica.owned().map(|p| (bucket, p)));
+        }
+        let Some((bucket, partition)) = self.upkeep.to_remove.first().copied() else {
+            return false;
+        };
+        match self
+            .replica
+            .drop_bucket(partition, bucket, self.options.slice_rows)
+        {
+            Ok(Progress::More) => {}
+            Ok(Progress::Done) => {
+                self.upkeep.to_remove.remove(&(bucket, partition));
+            }
+            Err(error) => {
+                self.upkeep.to_remove.remove(&(bucket, partition));
+                self.note_store_error(&error, effects);
+            }
+        }
+        !self.upkeep.to_remove.is_empty()
+    }
+}
