@@ -251,7 +251,8 @@ mod tests {
         let file = parse(&format!("{HEAD}{NODE}")).unwrap();
         assert_eq!(file.identity(), None);
         assert_eq!((file.replicas, file.partitions), (None, None));
-        let text = format!("{HEAD}replicas = 2\npartitions = 64\n{NODE}zone = \"a\"\ncapacity = 4\n");
+        let text =
+            format!("{HEAD}replicas = 2\npartitions = 64\n{NODE}zone = \"a\"\ncapacity = 4\n");
         let file = parse(&text).unwrap();
         assert_eq!((file.replicas, file.partitions), (Some(2), Some(64)));
         assert_eq!(file.nodes[0].zone.as_deref(), Some("a"));
@@ -262,7 +263,11 @@ mod tests {
     fn a_refusal_names_the_file_and_the_line() {
         check("cluster = \"dev\"\nca = \n", Some(2), "");
         check(&format!("{HEAD}{NODE}adress = \"x\"\n"), Some(6), "adress");
-        check(&format!("cluster = \"De v\"\nca = \"x\"\n{NODE}"), Some(1), "a-z");
+        check(
+            &format!("cluster = \"De v\"\nca = \"x\"\n{NODE}"),
+            Some(1),
+            "a-z",
+        );
         check(&format!("{HEAD}{NODE}{NODE}"), Some(7), "twice");
         let bad_address = "[[node]]\nname = \"n1\"\naddress = \"localhost\"\n";
         check(&format!("{HEAD}{bad_address}"), Some(5), "host:port");
@@ -277,6 +282,9 @@ mod tests {
     #[test]
     fn a_file_that_is_not_there_is_named() {
         let error = ClusterFile::load("no/such/cluster.toml").unwrap_err();
-        assert!(error.to_string().contains("no/such/cluster.toml"), "{error}");
+        assert!(
+            error.to_string().contains("no/such/cluster.toml"),
+            "{error}"
+        );
     }
 }

@@ -136,12 +136,25 @@ impl Error {
         }
     }
 
+    /// Names the bucket, if that there is none is all that happened.
+    pub(crate) fn about_bucket(self, bucket: &BucketName) -> Self {
+        match self {
+            Self::Refused {
+                failure: Failure::NoSuchBucket,
+                ..
+            } => Self::NoSuchBucket {
+                bucket: bucket.clone(),
+            },
+            other => other,
+        }
+    }
+
     /// The nodes that the request was sent to, in order.
     pub fn asked(&self) -> &[Attempt] {
         match self {
-            Self::Refused { asked, .. }
-            | Self::Unknown { asked }
-            | Self::Timeout { asked, .. } => &asked.0,
+            Self::Refused { asked, .. } | Self::Unknown { asked } | Self::Timeout { asked, .. } => {
+                &asked.0
+            }
             Self::Incomplete { source, .. } => source.asked(),
             Self::BadBucketName { .. }
             | Self::NoSuchBucket { .. }
@@ -158,10 +171,14 @@ impl Error {
     pub fn failure(&self) -> Option<&Failure> {
         match self {
             Self::Refused { failure, .. } => Some(failure),
-            _ => self.asked().iter().rev().find_map(|attempt| match &attempt.end {
-                AttemptEnd::Failed(failure) => Some(failure),
-                AttemptEnd::Unanswered(_) | AttemptEnd::Overtaken | AttemptEnd::Garbled(_) => None,
-            }),
+            _ => self
+                .asked()
+                .iter()
+                .rev()
+                .find_map(|attempt| match &attempt.end {
+                    AttemptEnd::Failed(failure) => Some(failure),
+                    AttemptEnd::Unanswered(_) | AttemptEnd::Garbled(_) => None,
+                }),
         }
     }
 }
@@ -211,7 +228,6 @@ impl fmt::Display for Attempt {
         let Self { node, end, named } = self;
         match end {
             AttemptEnd::Unanswered(error) => write!(f, "{node}: {error}")?,
-            AttemptEnd::Overtaken => write!(f, "{node}: no answer so far")?,
             AttemptEnd::Garbled(reason) => write!(f, "{node}: its answer is not valid: {reason}")?,
             AttemptEnd::Failed(failure) => write!(f, "{node} said: {failure}")?,
         }
@@ -227,8 +243,6 @@ impl fmt::Display for Attempt {
 pub enum AttemptEnd {
     /// It was not sent, or not answered.
     Unanswered(RequestError),
-    /// Another node was asked as well, and ended the request first.
-    Overtaken,
     /// The answer was not valid.
     Garbled(String),
     /// The node said why not.
@@ -240,7 +254,7 @@ impl AttemptEnd {
         match self {
             Self::Unanswered(error) if error.outcome_unknown() => DataEffect::Unknown,
             Self::Unanswered(_) => DataEffect::NotApplied,
-            Self::Overtaken | Self::Garbled(_) => DataEffect::Unknown,
+            Self::Garbled(_) => DataEffect::Unknown,
             Self::Failed(failure) => failure.effect(),
         }
     }

@@ -5,6 +5,7 @@ use dunlin_crdt::Hlc;
 use dunlin_protocol::Context;
 use dunlin_protocol::response::Rest;
 
+use crate::error::Error;
 use crate::node_ref::NodeRef;
 
 /// A write is held: by whom, and the context that has seen it.
@@ -64,11 +65,22 @@ impl<T> Read<T> {
         }
     }
 
-    pub(crate) fn try_map<U, E>(self, form: impl FnOnce(T) -> Result<U, E>) -> Result<Read<U>, E> {
-        Ok(Read {
-            value: form(self.value)?,
-            info: self.info,
-        })
+    /// Takes what was found for what it must be; the error names the question if it is not.
+    pub(crate) fn fold<U>(
+        self,
+        question: &'static str,
+        form: impl FnOnce(T) -> Option<U>,
+    ) -> Result<Read<U>, Error> {
+        match form(self.value) {
+            Some(value) => Ok(Read {
+                value,
+                info: self.info,
+            }),
+            None => Err(Error::Unexpected {
+                node: self.info.coordinator,
+                question,
+            }),
+        }
     }
 }
 

@@ -134,7 +134,10 @@ mod tests {
         for us in (4..100_000).step_by(7) {
             let took = Duration::from_micros(us);
             let end = end_of(bucket_of(took));
-            assert!(took < end && end <= took * 5 / 4 + Duration::from_micros(1), "{us}");
+            assert!(
+                took < end && end <= took * 5 / 4 + Duration::from_micros(1),
+                "{us}"
+            );
         }
     }
 

@@ -67,7 +67,11 @@ impl Repeat {
                 let harmless = changes
                     .iter()
                     .all(|change| Self::of_write(&change.op) == Self::Harmless);
-                if harmless { Self::Harmless } else { Self::Never }
+                if harmless {
+                    Self::Harmless
+                } else {
+                    Self::Never
+                }
             }
         }
     }

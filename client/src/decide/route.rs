@@ -79,7 +79,11 @@ pub fn choose(candidates: &[Candidate], patience: Patience, turn: u64) -> Choice
         return Choice::Wait;
     }
     let asked = best(candidates, turn, |c| ready(c.standing))
-        .or_else(|| best(candidates, turn, |c| c.owner.then(|| suspect(c.standing))?))
+        .or_else(|| {
+            best(candidates, turn, |c| {
+                c.owner.then(|| suspect(c.standing))?
+            })
+        })
         .or_else(|| best(candidates, turn, |c| suspect(c.standing)));
     match asked {
         Some(position) => Choice::Ask(position),
@@ -105,9 +109,7 @@ fn best(
     let lowest = scores().map(|(_, score)| score).min()?;
     let equals = || scores().filter(move |(_, score)| *score <= lowest.saturating_add(lowest / 2));
     let nth = turn % (equals().count() as u64).max(1);
-    equals()
-        .nth(nth as usize)
-        .map(|(position, _)| position)
+    equals().nth(nth as usize).map(|(position, _)| position)
 }
 
 #[cfg(test)]
@@ -141,7 +143,11 @@ mod tests {
     const SUSPECT: Standing = Standing::Suspect { score: 100 };
 
     fn check(candidates: &[Candidate], expected: Choice) {
-        assert_eq!(choose(candidates, Patience::Left, 0), expected, "{candidates:?}");
+        assert_eq!(
+            choose(candidates, Patience::Left, 0),
+            expected,
+            "{candidates:?}"
+        );
     }
 
     #[test]
@@ -180,11 +186,17 @@ mod tests {
 
     #[test]
     fn with_everybody_away_there_is_only_waiting() {
-        check(&[owner(Standing::Away), other(Standing::Away)], Choice::Wait);
+        check(
+            &[owner(Standing::Away), other(Standing::Away)],
+            Choice::Wait,
+        );
     }
 
     #[test]
     fn a_round_ends_when_everybody_within_reach_was_tried() {
-        check(&[tried(owner(READY)), owner(Standing::Away)], Choice::Exhausted);
+        check(
+            &[tried(owner(READY)), owner(Standing::Away)],
+            Choice::Exhausted,
+        );
     }
 }
