@@ -197,6 +197,13 @@ pub enum Note {
         /// Its name.
         name: String,
     },
+    /// Events were minted for a request, here and now. Only said if `notes_minted` is set.
+    Minted {
+        /// The request.
+        op: dunlin_crdt::OpId,
+        /// The events, not committed yet.
+        events: Vec<dunlin_protocol::peer::RowEvent>,
+    },
     /// A concurrent lww write lost, for good.
     LwwLost {
         /// The row.

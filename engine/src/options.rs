@@ -37,6 +37,8 @@ pub struct EngineOptions {
     pub checkpoint_every_ms: u64,
     /// Rows that one slice of background work looks at before it lets requests pass.
     pub slice_rows: usize,
+    /// Whether every event is noted when it is minted: for whoever checks what becomes of it.
+    pub notes_minted: bool,
 }
 
 impl Default for EngineOptions {
@@ -59,6 +61,7 @@ impl Default for EngineOptions {
             handoff_batch_bytes: 256 << 10,
             checkpoint_every_ms: 10_000,
             slice_rows: 512,
+            notes_minted: false,
         }
     }
 }

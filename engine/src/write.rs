@@ -27,7 +27,7 @@ use dunlin_storage::{CellMeta, RowChange, WriteError};
 
 use crate::changes::{Steps, steps};
 use crate::gather::{Found, Then};
-use crate::io::{Effect, Now, Time, TimerId};
+use crate::io::{Effect, Note, Now, Time, TimerId};
 use crate::shard::{Operation, Origin, Shard, Waiting, send_operation};
 
 /// A write that is understood and not yet applied: what a read before it must not lose.
@@ -265,6 +265,10 @@ impl Shard {
             }
         };
         let events = staged.map_err(|error| self.refused_write(error, effects))?;
+        if self.options.notes_minted {
+            let (op, events) = (write.id, events.clone());
+            effects.push(Effect::Note(Note::Minted { op, events }));
+        }
 
         let op = self.new_op();
         self.commits.wait(write.ack, Waiting::Own(op));
