@@ -1,10 +1,12 @@
 //! What a client has read, for it to hand back: opaque bytes.
 
 use std::fmt;
+use std::str::FromStr;
 
 use bytes::Bytes;
 use dunlin_crdt::{Clock, DecodeError};
 use serde::{Deserialize, Serialize};
+use thiserror::Error;
 
 /// The causal context of a read: the dots of the cells that were shown. A client hands it back with
 /// the write that replaces what it read, and looks at nothing inside.
@@ -49,6 +51,29 @@ impl fmt::Display for Context {
     /// Lower-case hex, as the command line shows it and takes it back.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// A text is not the hex of a context. Nothing was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("a context is hex: an even number of digits, as a read shows it")]
+pub struct NotHex;
+
+impl FromStr for Context {
+    type Err = NotHex;
+
+    fn from_str(text: &str) -> Result<Self, NotHex> {
+        let digit = |digit: u8| char::from(digit).to_digit(16).ok_or(NotHex);
+        let byte = |pair: &[u8]| match *pair {
+            [high, low] => Ok((digit(high)? << 4 | digit(low)?) as u8),
+            _ => Err(NotHex),
+        };
+        let bytes: Vec<u8> = text
+            .as_bytes()
+            .chunks(2)
+            .map(byte)
+            .collect::<Result<_, _>>()?;
+        Ok(Self(bytes.into()))
     }
 }
 

@@ -123,7 +123,7 @@ pub enum Failure {
         copies: Vec<HeldBy>,
     },
     /// Nothing was to be written. Too few nodes answered in time.
-    #[error("timed out: {needed} nodes were to answer and {} did", answered.len())]
+    #[error("timed out: {needed} nodes were to answer and {} did; nothing was written", answered.len())]
     ReadTimeout {
         /// How many were needed.
         needed: u8,

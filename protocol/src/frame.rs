@@ -15,6 +15,8 @@
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
+use crate::limits::{CLIENT_FRAME_BYTES_MAX, PEER_FRAME_BYTES_MAX};
+
 /// Bytes before the body: length, kind, request id, deadline.
 pub const HEADER_BYTES: usize = 17;
 
@@ -145,27 +147,21 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// What a node accepts from a client, and a client from a node, is at most this long.
-    pub const CLIENT_FRAME_BYTES_MAX: usize = 4 * 1024 * 1024;
-
-    /// Between nodes a frame carries a whole row with all its siblings.
-    pub const PEER_FRAME_BYTES_MAX: usize = 72 * 1024 * 1024;
-
     /// What a node accepts from a client.
     pub const FROM_CLIENT: Self = Self {
-        frame_bytes_max: Self::CLIENT_FRAME_BYTES_MAX,
+        frame_bytes_max: CLIENT_FRAME_BYTES_MAX,
         kinds: FrameKinds::of(&[FrameKind::Lane, FrameKind::Hello, FrameKind::Request]),
     };
 
     /// What a client accepts from a node.
     pub const FROM_NODE: Self = Self {
-        frame_bytes_max: Self::CLIENT_FRAME_BYTES_MAX,
+        frame_bytes_max: CLIENT_FRAME_BYTES_MAX,
         kinds: FrameKinds::of(&[FrameKind::Lane, FrameKind::Hello, FrameKind::Response]),
     };
 
     /// What nodes accept from each other.
     pub const PEER: Self = Self {
-        frame_bytes_max: Self::PEER_FRAME_BYTES_MAX,
+        frame_bytes_max: PEER_FRAME_BYTES_MAX,
         kinds: FrameKinds::of(&[
             FrameKind::Lane,
             FrameKind::Hello,
@@ -378,7 +374,7 @@ mod tests {
             reader.next_frame(),
             Err(FrameError::TooLong {
                 bytes: u64::from(u32::MAX) + 4,
-                bytes_max: Limits::CLIENT_FRAME_BYTES_MAX
+                bytes_max: CLIENT_FRAME_BYTES_MAX
             })
         );
         assert!(reader.buffer.capacity() <= RESERVE_BYTES_MIN);
@@ -389,7 +385,7 @@ mod tests {
         let mut reader = FrameReader::new(Limits::PEER);
         let mut header = BytesMut::new();
         frame("").encode_header_into(&mut header);
-        header[..4].copy_from_slice(&(64 * 1024 * 1024u32).to_le_bytes());
+        header[..4].copy_from_slice(&(PEER_FRAME_BYTES_MAX as u32 - 4).to_le_bytes());
         reader.feed(&header);
         assert_eq!(reader.next_frame(), Ok(None));
         reader.feed(&vec![0; RESERVE_BYTES_MIN]);

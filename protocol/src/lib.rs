@@ -27,6 +27,6 @@ pub mod row_key;
 pub mod status;
 
 pub use bucket::{Bucket, BucketDefaults, BucketName, Durability};
-pub use context::Context;
+pub use context::{Context, NotHex};
 pub use error::{DataEffect, Failure, Part, Retry};
 pub use row_key::RowKey;

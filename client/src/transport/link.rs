@@ -20,6 +20,7 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use dunlin_protocol::frame::{Frame, FrameError, FrameKind, Limits, RequestId};
+use dunlin_protocol::limits::PEER_FRAME_BYTES_MAX;
 use quinn::{Connection, ConnectionError, SendStream, VarInt, WriteError};
 use tokio::{runtime::Handle, sync::Semaphore};
 
@@ -68,7 +69,7 @@ impl LinkOptions {
     /// Either side of a connection between nodes.
     pub const PEER: Self = Self {
         limits: Limits::PEER,
-        large_bytes_max: 2 * Limits::PEER_FRAME_BYTES_MAX,
+        large_bytes_max: 2 * PEER_FRAME_BYTES_MAX,
         ..Self::CLIENT
     };
 }

@@ -7,7 +7,8 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use dunlin_protocol::frame::{Frame, FrameError, FrameKind, Limits, RequestId};
+use dunlin_protocol::frame::{Frame, FrameError, FrameKind, RequestId};
+use dunlin_protocol::limits::CLIENT_FRAME_BYTES_MAX;
 use quinn::{Connection, ConnectionError, Endpoint};
 use rustls::pki_types::UnixTime;
 use tokio::{sync::mpsc, time::timeout};
@@ -402,7 +403,7 @@ async fn a_frame_past_the_limit_is_not_sent() {
     let (dialed, _accepted) = cluster.user_pair().await;
     let (other, _inbox) = Inbox::new(false);
     let link = Link::open(dialed, LinkOptions::CLIENT, other);
-    let body = vec![0; Limits::CLIENT_FRAME_BYTES_MAX];
+    let body = vec![0; CLIENT_FRAME_BYTES_MAX];
     let refused = link.send(frame(FrameKind::Request, 1, body), 0);
     assert!(
         matches!(refused, Err(SendError::TooLong { .. })),
