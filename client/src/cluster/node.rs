@@ -68,6 +68,13 @@ struct Inner {
     health: Health,
 }
 
+/// Whether to look at a node that was never dialed makes it be dialed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Dial {
+    No,
+    IfIdle,
+}
+
 enum Connection {
     Idle,
     Fresh,
@@ -117,8 +124,8 @@ impl Node {
         &self.state.address
     }
 
-    /// How it stands. To look at a node that was never dialed makes it be dialed.
-    pub(crate) fn standing(&self) -> Standing {
+    /// How it stands.
+    pub(crate) fn standing(&self, dial: Dial) -> Standing {
         let now = self.state.now();
         let inner = self.state.inner();
         match &inner.connection {
@@ -130,7 +137,9 @@ impl Node {
                 }
             }
             Connection::Idle => {
-                self.state.wanted.notify_one();
+                if dial == Dial::IfIdle {
+                    self.state.wanted.notify_one();
+                }
                 Standing::Fresh
             }
             Connection::Fresh => Standing::Fresh,

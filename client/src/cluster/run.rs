@@ -18,7 +18,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::Cluster;
 use super::call::{Call, Place};
-use super::node::Node;
+use super::node::{Dial, Node};
 use super::view::View;
 use crate::decide::backoff::Backoff;
 use crate::decide::retry::{Ended, Next, Repeat, next};
@@ -80,6 +80,9 @@ impl Cluster {
             let ended = ended(&attempt.end, call);
             progress.tried.push(attempt.node.id);
             progress.asked.0.push(attempt);
+            if call.left().is_zero() {
+                return Err(progress.timed_out(call));
+            }
             match next(ended, call.repeat) {
                 Next::GiveUp => return Err(progress.given_up(call)),
                 Next::Again => progress.elsewhere_only = false,
@@ -87,9 +90,6 @@ impl Cluster {
                     return Err(progress.given_up(call));
                 }
                 Next::Elsewhere => progress.elsewhere_only = true,
-            }
-            if call.left().is_zero() {
-                return Err(progress.timed_out(call));
             }
         }
     }
@@ -149,10 +149,10 @@ impl Cluster {
         tried: &[NodeId],
         patience: Patience,
     ) -> Result<Chosen, Error> {
-        let candidate = |node: &Node, owner| Candidate {
+        let candidate = |node: &Node, owner, dial| Candidate {
             owner,
             tried: tried.contains(&node.id()),
-            standing: node.standing(),
+            standing: node.standing(dial),
         };
         let turn = self.turn();
         let partition = match call.place {
@@ -162,14 +162,20 @@ impl Cluster {
                     let node = view.name(id);
                     return Err(Error::NoSuchNode { node });
                 };
-                let candidates = [candidate(node, true)];
-                return Ok(Chosen::of(choose(&candidates, patience, turn), |_| {
-                    Some(node)
-                }));
+                let candidates = [candidate(node, true, Dial::IfIdle)];
+                let choice = choose(&candidates, patience, turn);
+                return Ok(Chosen::of(choice, |_| Some(node)));
             }
             Place::Anywhere => {
-                let candidates: Vec<_> = view.nodes.iter().map(|n| candidate(n, true)).collect();
-                let choice = choose(&candidates, patience, turn);
+                let look = |dial| -> Vec<_> {
+                    let nodes = view.nodes.iter();
+                    nodes.map(|node| candidate(node, true, dial)).collect()
+                };
+                let choice = match choose(&look(Dial::No), patience, turn) {
+                    choice @ Choice::Ask(_) => choice,
+                    // Only now are there more connections to be made.
+                    Choice::Wait | Choice::Exhausted => choose(&look(Dial::IfIdle), patience, turn),
+                };
                 return Ok(Chosen::of(choice, |position| view.nodes.get(position)));
             }
         };
@@ -182,18 +188,23 @@ impl Cluster {
         let ids = view.layout.owners(partition);
         for (slot, id) in owners.iter_mut().zip(ids) {
             if let Some(node) = view.node(*id) {
-                *slot = candidate(node, true);
+                *slot = candidate(node, true, Dial::IfIdle);
             }
         }
         if let Choice::Ask(position) = choose(&owners, patience, turn)
-            && matches!(
-                owners.get(position).map(|owner| owner.standing),
-                Some(Standing::Ready { .. })
-            )
+            && let Some(Candidate {
+                standing: Standing::Ready { .. },
+                ..
+            }) = owners.get(position)
             && let Some(node) = ids.get(position).and_then(|id| view.node(*id))
         {
             return Ok(Chosen::Node(node.clone()));
         }
+        // Others are dialed only when the owners have had their time.
+        let dial_others = match patience {
+            Patience::Left => Dial::No,
+            Patience::Spent => Dial::IfIdle,
+        };
         let nodes: Vec<&Arc<Node>> = view
             .layout
             .preference(partition)
@@ -202,7 +213,10 @@ impl Cluster {
             .collect();
         let candidates: Vec<_> = nodes
             .iter()
-            .map(|node| candidate(node, ids.contains(&node.id())))
+            .map(|node| match ids.contains(&node.id()) {
+                true => candidate(node, true, Dial::IfIdle),
+                false => candidate(node, false, dial_others),
+            })
             .collect();
         let choice = choose(&candidates, patience, turn);
         Ok(Chosen::of(choice, |position| nodes.get(position).copied()))

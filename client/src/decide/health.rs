@@ -13,9 +13,10 @@ use std::time::Duration;
 /// After this long without a sample the old one counts half.
 const HALF_LIFE: Duration = Duration::from_secs(2);
 
-/// Added to every latency, so that differences below the noise of a network decide nothing, and a
-/// node that was never asked is not infinitely better than one that was.
-const NOISE_US: u64 = 100;
+/// Added to every latency, so that a node that was never asked is not infinitely better than one that
+/// was, and that scheduling, which costs a request a millisecond now and then, does not keep the
+/// others away from a node for seconds.
+const NOISE_US: u64 = 1_000;
 
 /// What the first failure in a row costs; each further one doubles it.
 const FAILURE_US: u64 = 10_000;
