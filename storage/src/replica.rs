@@ -229,10 +229,20 @@ impl Replica {
             .is_some_and(Partition::is_whole)
     }
 
-    /// Says that the partition holds what its owners hold, or that there was nothing to refill.
+    /// Says that the partition holds what its owners hold, or that there was nothing to refill. One
+    /// that was distrusted must have ended a whole transfer before, or [`vouch`](Self::vouch) for
+    /// its rows.
     pub fn mark_whole(&mut self, partition: PartitionId) {
         if let Some(part) = self.partitions.get_mut(&partition) {
             part.mark_whole();
+            self.stage_record(partition);
+        }
+    }
+
+    /// Says that the partition may lack what its owners hold: it was regained, and refills.
+    pub fn mark_filling(&mut self, partition: PartitionId) {
+        if let Some(part) = self.partitions.get_mut(&partition) {
+            part.mark_filling();
             self.stage_record(partition);
         }
     }
@@ -353,6 +363,11 @@ impl Replica {
 
     /// Takes over what a clean close promised, and sees to it that no later start does so too.
     fn read_close_records(&mut self, start: &Start) -> Result<(), StoreError> {
+        if *start == Start::Blank {
+            for part in self.partitions.values_mut() {
+                (part.rows, part.log) = (Count::exact(0, 0), Count::exact(0, 0));
+            }
+        }
         for partition in self.shard.clone() {
             let key = record::close_key(partition);
             let Some(sealed) = self.overlay.get(Keyspace::Meta, &key)? else {
@@ -364,8 +379,10 @@ impl Replica {
                 CloseRecord::unseal(&sealed),
             ) {
                 part.actor = close.actor;
-                part.rows = Count::exact(close.rows, close.row_bytes);
-                part.log = Count::exact(close.log_entries, 0);
+                if let Some(counts) = close.counts {
+                    part.rows = Count::exact(counts.rows, counts.row_bytes);
+                    part.log = Count::exact(counts.log_entries, counts.log_bytes);
+                }
             }
             // Invariant: an actor that mints again must not be found by a later clean start that
             // follows an unclean one. Batches are in order, so any later close record comes after

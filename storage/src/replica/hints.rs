@@ -132,7 +132,13 @@ impl Replica {
         let mut rows: BTreeMap<&RowKey, Row> = BTreeMap::new();
         let mut staged = Vec::with_capacity(changes.len());
         let mut bytes_added = 0;
-        for RowChange { key, kind, change, replaces } in changes {
+        for RowChange {
+            key,
+            kind,
+            change,
+            replaces,
+        } in changes
+        {
             let partition = self.in_shard(self.partition_of(key))?;
             let actor = match actors.get_mut(&partition) {
                 Some(actor) => actor,

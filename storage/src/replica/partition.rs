@@ -145,6 +145,10 @@ impl Partition {
         self.whole = true;
     }
 
+    pub(super) fn mark_filling(&mut self) {
+        self.whole = false;
+    }
+
     pub(super) fn transfer(&self) -> Option<&Transfer> {
         self.transfer.as_ref()
     }
@@ -169,7 +173,8 @@ impl Partition {
         }
     }
 
-    /// Whether the effect of this event on this row is held.
+    /// Whether the effect of this event on this row is held, be it by way of a transfer that has not
+    /// ended yet and whose dots are not claimed.
     pub(super) fn holds(&self, row: &[u8], dot: &Dot) -> bool {
         self.clock.contains(dot)
             || self

@@ -6,7 +6,7 @@
 //!   hint      = sealed: version 1 | canonical event
 //!   partition = sealed: version 1 | flags 1 | epoch 4 | clock, and if a transfer is under way:
 //!               covered (tag 1: up to a row, 2: all) | row key | context
-//!   close     = sealed: version 1 | has actor 1 | actor 8 | last 8 | rows 8 | row bytes 8 | log 8
+//!   close     = sealed: version 1 | flags 1 | actor 8 | last 8 | rows 8 | row bytes 8 | log 8 | log bytes 8
 //!               clock, row key and context are preceded by their length 4
 //! ```
 //!
@@ -23,6 +23,8 @@ use super::partition::{Actor, Covered, Transfer};
 const VERSION: u8 = 1;
 const FLAG_WHOLE: u8 = 1;
 const FLAG_TRANSFER: u8 = 2;
+const FLAG_ACTOR: u8 = 1;
+const FLAG_COUNTS: u8 = 2;
 const COVERED_UP_TO: u8 = 1;
 const COVERED_ALL: u8 = 2;
 const CHECKSUM_BYTES: usize = 4;
@@ -40,9 +42,17 @@ pub(super) struct PartitionRecord {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct CloseRecord {
     pub(super) actor: Option<Actor>,
+    /// `None` if it was still being counted.
+    pub(super) counts: Option<Counts>,
+}
+
+/// Exact counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Counts {
     pub(super) rows: u64,
     pub(super) row_bytes: u64,
     pub(super) log_entries: u64,
+    pub(super) log_bytes: u64,
 }
 
 /// The key of a partition's record in `Clocks`.
@@ -154,36 +164,47 @@ impl PartitionRecord {
 
 impl CloseRecord {
     pub(super) fn seal(&self) -> Bytes {
-        let (id, last) = self
-            .actor
-            .as_ref()
-            .map_or((0, 0), |actor| (actor.id.0, actor.last));
-        let mut out = vec![VERSION, u8::from(self.actor.is_some())];
-        for number in [id, last, self.rows, self.row_bytes, self.log_entries] {
-            out.extend(number.to_be_bytes());
+        let mut numbers = [0; 6];
+        let mut flags = 0;
+        if let Some(actor) = &self.actor {
+            flags |= FLAG_ACTOR;
+            (numbers[0], numbers[1]) = (actor.id.0, actor.last);
         }
+        if let Some(counts) = &self.counts {
+            flags |= FLAG_COUNTS;
+            (numbers[2], numbers[3]) = (counts.rows, counts.row_bytes);
+            (numbers[4], numbers[5]) = (counts.log_entries, counts.log_bytes);
+        }
+        let mut out = vec![VERSION, flags];
+        numbers
+            .iter()
+            .for_each(|number: &u64| out.extend(number.to_be_bytes()));
         seal(out)
     }
 
     pub(super) fn unseal(sealed: &Bytes) -> Option<Self> {
         let bytes = unseal(sealed)?;
-        let (&[version, has_actor], rest) = bytes.split_first_chunk::<2>()?;
+        let (&[version, flags], rest) = bytes.split_first_chunk::<2>()?;
         let (numbers, []) = rest.as_chunks::<8>() else {
             return None;
         };
-        let &[id, last, rows, row_bytes, log_entries] = numbers else {
+        let &[id, last, rows, row_bytes, log_entries, log_bytes] = numbers else {
             return None;
         };
-        let actor = Actor {
+        if version != VERSION || flags & !(FLAG_ACTOR | FLAG_COUNTS) != 0 {
+            return None;
+        }
+        let actor = (flags & FLAG_ACTOR != 0).then_some(Actor {
             id: ActorId(u64::from_be_bytes(id)),
             last: u64::from_be_bytes(last),
-        };
-        (version == VERSION && has_actor <= 1).then_some(Self {
-            actor: (has_actor == 1).then_some(actor),
+        });
+        let counts = (flags & FLAG_COUNTS != 0).then_some(Counts {
             rows: u64::from_be_bytes(rows),
             row_bytes: u64::from_be_bytes(row_bytes),
             log_entries: u64::from_be_bytes(log_entries),
-        })
+            log_bytes: u64::from_be_bytes(log_bytes),
+        });
+        Some(Self { actor, counts })
     }
 }
 

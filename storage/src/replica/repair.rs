@@ -148,7 +148,7 @@ impl Replica {
             // A dot that is not claimed is sent again, so the bound costs nothing but time.
             let named = sent.dots.minus(part.clock());
             for dot in named.dots().take(LOG_ENTRIES_PER_PAGE).chain(cells) {
-                if !part.holds(&stored_key, &dot) {
+                if !part.clock().contains(&dot) {
                     new.insert((dot.actor, dot.counter), stored_key.clone());
                 }
             }

@@ -7,7 +7,7 @@ use dunlin_crdt::{Clock, Millis};
 use dunlin_protocol::RowKey;
 use dunlin_ring::{BucketId, NodeId, PartitionId};
 
-use super::record::{self, CloseRecord};
+use super::record::{self, CloseRecord, Counts};
 use super::rows::Loaded;
 use super::{Progress, Replica, StoreError};
 use crate::key;
@@ -232,16 +232,19 @@ impl Replica {
             let Some(part) = self.partitions.get(&partition) else {
                 continue;
             };
-            if part.rows.is_exact() && part.log.is_exact() {
-                let close = CloseRecord {
-                    actor: part.actor,
-                    rows: part.rows.entries,
-                    row_bytes: part.rows.bytes,
-                    log_entries: part.log.entries,
-                };
-                self.overlay
-                    .put(Keyspace::Meta, record::close_key(partition), close.seal());
-            }
+            let exact = part.rows.is_exact() && part.log.is_exact();
+            let counts = exact.then(|| Counts {
+                rows: part.rows.entries,
+                row_bytes: part.rows.bytes,
+                log_entries: part.log.entries,
+                log_bytes: part.log.bytes,
+            });
+            let close = CloseRecord {
+                actor: part.actor,
+                counts,
+            };
+            self.overlay
+                .put(Keyspace::Meta, record::close_key(partition), close.seal());
         }
     }
 }

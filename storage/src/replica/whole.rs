@@ -159,8 +159,27 @@ impl Replica {
         }
     }
 
+    /// Claims the dots of every row that is here: for a partition that was distrusted when nobody is
+    /// left to refill it from. Returns how many rows changed.
+    ///
+    /// # Errors
+    /// [`StoreError`]; nothing was staged.
+    pub fn vouch(&mut self, partition: PartitionId) -> Result<usize, StoreError> {
+        // A transfer of nothing, known by nobody, takes nothing away.
+        let nothing = Clock::new();
+        match self.take_whole_page(partition, None, &[], None, &nothing)? {
+            WholeTaken::Taken { rows_changed } => {
+                self.claim(partition, &nothing);
+                Ok(rows_changed)
+            }
+            WholeTaken::OutOfOrder => Ok(0),
+        }
+    }
+
     /// Ends a whole transfer: the clock of its first page joins ours. Nothing is claimed unless the
-    /// last page was taken and `clock` is that of the first one; returns whether it was.
+    /// last page was taken and `clock` is that of the first one, or a part of it; returns whether it
+    /// was. Who took a transfer up after a restart, and did not see its first page, gives the empty
+    /// clock.
     pub fn claim(&mut self, partition: PartitionId, clock: &Clock) -> bool {
         let Some(part) = self.partitions.get_mut(&partition) else {
             return false;

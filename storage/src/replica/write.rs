@@ -165,7 +165,7 @@ impl Replica {
         let part = self.owned_part(partition)?;
         let stored_key = key::row(partition, key);
         // A dot that is held came with all that it replaces, whichever way it came.
-        if part.holds(&stored_key, &event.dot) {
+        if part.clock().contains(&event.dot) {
             return Ok(Taken::Known);
         }
         let mut loaded = self.load(partition, part, &stored_key)?;
