@@ -8,6 +8,8 @@
 //! | `view` | the layout with its nodes, swapped whole |
 //! | `call` | one request and its bounds |
 //! | `run` | a request from its first attempt to its end |
+//! | `pick` | the node that it goes to next |
+//! | `progress` | what has become of it so far, and the error that it ends with |
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::{AcqRel, Relaxed, Release};
@@ -35,6 +37,8 @@ use crate::transport::Requester;
 pub(crate) mod call;
 pub(crate) mod dial;
 pub(crate) mod node;
+mod pick;
+mod progress;
 pub(crate) mod run;
 pub(crate) mod view;
 

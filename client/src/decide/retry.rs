@@ -17,6 +17,10 @@
 //! | map changes | if each of them is | |
 //! | creating and dropping a bucket | no | creates, or drops, another bucket of that name |
 //!
+//! An attempt that was given up may still begin later, at a node that stood still before it read the
+//! request: its deadline counts from the reading. A write that was repeated may then be done once more
+//! after the request has returned, with the effects of the table.
+//!
 //! A request that is not repeated ends as `Unknown`, and its caller, who knows what it means,
 //! decides.
 

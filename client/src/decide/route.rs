@@ -87,8 +87,15 @@ pub fn choose(candidates: &[Candidate], patience: Patience, turn: u64) -> Choice
         .or_else(|| best(candidates, turn, |c| suspect(c.standing)));
     match asked {
         Some(position) => Choice::Ask(position),
-        None if candidates.iter().any(|c| c.tried) => Choice::Exhausted,
+        None if candidates.iter().any(|c| c.tried && is_connected(c)) => Choice::Exhausted,
         None => Choice::Wait,
+    }
+}
+
+fn is_connected(candidate: &Candidate) -> bool {
+    match candidate.standing {
+        Standing::Ready { .. } | Standing::Suspect { .. } => true,
+        Standing::Fresh | Standing::Away => false,
     }
 }
 
@@ -190,6 +197,11 @@ mod tests {
             &[owner(Standing::Away), other(Standing::Away)],
             Choice::Wait,
         );
+    }
+
+    #[test]
+    fn a_node_that_was_lost_after_it_was_asked_is_waited_for() {
+        check(&[tried(owner(Standing::Away))], Choice::Wait);
     }
 
     #[test]
