@@ -40,6 +40,9 @@ pub(crate) struct Repair {
     partitions: BTreeMap<PartitionId, Compared>,
     wanted: BTreeSet<(PartitionId, NodeId)>,
     pulls: BTreeMap<PartitionId, Pull>,
+    /// Pulls that came to their end in this round. Events that are still on their way would have two
+    /// co-owners pull from each other as fast as the network goes, so there is one a round.
+    pulled: BTreeSet<(PartitionId, NodeId)>,
     round: u64,
     /// Bytes that may be pulled now.
     budget: u64,
@@ -137,6 +140,7 @@ impl Shard {
     /// Once a round: offer hashes, give up pulls that were lost, tidy what all co-owners have.
     pub(crate) fn repair_round(&mut self, now: Now, effects: &mut Vec<Effect>) {
         self.repair.round += 1;
+        self.repair.pulled.clear();
         let round = self.repair.round;
         self.repair
             .pulls
@@ -238,6 +242,7 @@ impl Shard {
         let compared = self.repair.partitions.entry(partition).or_default();
         let news = compared.equal_at.insert(node, hash) != Some(hash);
         compared.pulled_from.insert(node);
+        self.repair.wanted.remove(&(partition, node));
         self.replica.note_peer_clock(partition, node, clock);
         self.check_whole(partition, effects);
         news
@@ -284,7 +289,9 @@ impl Shard {
             if self.repair.pulls.len() >= self.options.repairs_max {
                 break;
             }
-            if self.repair.pulls.contains_key(&partition) {
+            if self.repair.pulls.contains_key(&partition)
+                || self.repair.pulled.contains(&(partition, from))
+            {
                 continue;
             }
             self.repair.wanted.remove(&(partition, from));
@@ -535,6 +542,7 @@ impl Shard {
         effects: &mut Vec<Effect>,
     ) {
         self.repair.pulls.remove(&partition);
+        self.repair.pulled.insert((partition, from));
         if everything {
             let compared = self.repair.partitions.entry(partition).or_default();
             compared.pulled_from.insert(from);

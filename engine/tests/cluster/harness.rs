@@ -1,0 +1,443 @@
+//! Nodes of one shard each over memory, joined by a network that delivers at once or not at all.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use dunlin_crdt::{Kind, Millis, OpId};
+use dunlin_engine::{
+    Control, Effect, EngineOptions, Input, Now, ReplyTo, Shard, SyncWhen, Time, TimerId,
+};
+use dunlin_protocol::peer::PeerBody;
+use dunlin_protocol::request::{
+    Page, Query, Read, ReadOptions, Replace, Request, Write, WriteOp, WriteOptions,
+};
+use dunlin_protocol::response::{Answer, Found, ReadAnswer, Receipt};
+use dunlin_protocol::{Bucket, BucketDefaults, Context, Failure};
+use dunlin_ring::{Layout, Member, MemberState, NodeId, PartitionCount, PartitionId};
+use dunlin_storage::{BatchId, Kv, MemoryKv, Replica, ReplicaOptions, Start};
+
+pub(crate) struct Node {
+    pub(crate) kv: MemoryKv,
+    pub(crate) shard: Shard,
+    control: Control,
+    timers: BTreeSet<(Time, u8, TimerId)>,
+}
+
+pub(crate) struct Cluster {
+    pub(crate) nodes: BTreeMap<NodeId, Node>,
+    pub(crate) layout: Arc<Layout>,
+    pub(crate) now: Now,
+    down: BTreeSet<NodeId>,
+    wire: VecDeque<(NodeId, NodeId, PeerBody)>,
+    answers: BTreeMap<u64, Answer>,
+    next: u64,
+    /// Every message that was delivered, for tests that count.
+    pub(crate) delivered: Vec<(NodeId, NodeId, PeerBody)>,
+}
+
+/// Which part of a node: its shard, or its control.
+const SHARD: u8 = 0;
+const CONTROL: u8 = 1;
+
+impl Cluster {
+    /// So many nodes, three owners a partition, ready to serve.
+    pub(crate) fn of(nodes: usize) -> Self {
+        let members = (1..=nodes).map(|i| {
+            let name = format!("n{i}");
+            Member {
+                id: NodeId::from_name(&name),
+                address: format!("127.0.0.1:{}", 7000 + i),
+                zone: name.clone(),
+                name,
+                capacity: 1,
+                state: MemberState::Active,
+            }
+        });
+        let partitions = PartitionCount::new(4).unwrap();
+        let layout = Arc::new(Layout::first(members.collect(), 3, partitions).unwrap());
+        let mut cluster = Self {
+            nodes: BTreeMap::new(),
+            layout,
+            now: Now {
+                time: Time(0),
+                wall: Millis(1_700_000_000_000),
+            },
+            down: BTreeSet::new(),
+            wire: VecDeque::new(),
+            answers: BTreeMap::new(),
+            next: 0,
+            delivered: Vec::new(),
+        };
+        let ids: Vec<NodeId> = cluster.layout.members().iter().map(|m| m.id).collect();
+        for id in &ids {
+            cluster.boot(*id, MemoryKv::new(), Start::Blank);
+        }
+        cluster.pass_ms(3000);
+        cluster
+    }
+
+    pub(crate) fn boot(&mut self, id: NodeId, kv: MemoryKv, start: Start) {
+        let options = EngineOptions::default();
+        let arc: Arc<dyn Kv> = Arc::new(kv.clone());
+        let layout = Arc::clone(&self.layout);
+        self.next += 1;
+        let mut rng = fastrand::Rng::with_seed(id.0 ^ self.next);
+        let control =
+            Control::open(&kv, id, Arc::clone(&layout), options.clone(), rng.fork()).unwrap();
+        let replica = Replica::open(
+            arc,
+            ReplicaOptions {
+                partitions: layout.partitions(),
+                owned: layout.owned_by(id).collect(),
+                shard: layout.partitions().iter().collect(),
+                start,
+                hints_bytes_max: 1 << 20,
+            },
+            rng.fork(),
+        )
+        .unwrap();
+        let shard = Shard::new(replica, control.view(), options, rng);
+        self.nodes.insert(
+            id,
+            Node {
+                kv,
+                shard,
+                control,
+                timers: BTreeSet::new(),
+            },
+        );
+        self.input(id, SHARD, Input::Started);
+        self.input(id, CONTROL, Input::Started);
+    }
+
+    pub(crate) fn id(&self, number: usize) -> NodeId {
+        NodeId::from_name(&format!("n{number}"))
+    }
+
+    /// Cuts a node off: it neither sends nor receives. It notices, and so do the others.
+    pub(crate) fn cut_off(&mut self, node: NodeId) {
+        self.down.insert(node);
+        self.pass_ms(2000);
+    }
+
+    /// Cuts a node off without giving anyone the time to notice.
+    pub(crate) fn cut_off_unnoticed(&mut self, node: NodeId) {
+        self.down.insert(node);
+    }
+
+    pub(crate) fn join(&mut self, node: NodeId) {
+        self.down.remove(&node);
+    }
+
+    /// Hands one input to a part of a node, and carries out what follows, messages included.
+    fn input(&mut self, id: NodeId, part: u8, input: Input) {
+        let now = self.now;
+        let Some(node) = self.nodes.get_mut(&id) else {
+            return;
+        };
+        let mut effects = Vec::new();
+        match part {
+            SHARD => {
+                node.shard.handle(input, now, &mut effects);
+                node.shard.flush(now, &mut effects);
+            }
+            _ => {
+                node.control.handle(input, now, &mut effects);
+                node.control.flush(now, &mut effects);
+            }
+        }
+        self.carry_out(id, part, effects);
+    }
+
+    fn carry_out(&mut self, id: NodeId, part: u8, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Send { to, body } => self.wire.push_back((id, to, body)),
+                Effect::Reply { to, answer } => {
+                    self.answers.insert(to.0, answer);
+                }
+                Effect::Commit {
+                    id: batch,
+                    batch: ops,
+                    sync,
+                } => {
+                    self.commit(id, part, batch, &ops, sync);
+                }
+                Effect::SetTimer { id: timer, at } => {
+                    if let Some(node) = self.nodes.get_mut(&id) {
+                        node.timers.insert((at, part, timer));
+                    }
+                }
+                Effect::Publish(view) => self.input(id, SHARD, Input::ViewChanged(view)),
+                Effect::Report { .. } | Effect::Note(_) => {}
+            }
+        }
+    }
+
+    fn commit(
+        &mut self,
+        id: NodeId,
+        part: u8,
+        batch: BatchId,
+        ops: &dunlin_storage::Batch,
+        _: SyncWhen,
+    ) {
+        let Some(node) = self.nodes.get(&id) else {
+            return;
+        };
+        let done = node.kv.commit(ops).and_then(|()| node.kv.sync());
+        let input = match done {
+            Ok(()) => Input::Committed {
+                written: batch,
+                synced: batch,
+            },
+            Err(_) => Input::CommitRefused(batch),
+        };
+        self.input(id, part, input);
+    }
+
+    fn deliver(&mut self) {
+        while let Some((from, to, body)) = self.wire.pop_front() {
+            if self.down.contains(&from) || self.down.contains(&to) {
+                continue;
+            }
+            self.delivered.push((from, to, body.clone()));
+            self.input(
+                to,
+                CONTROL,
+                Input::Received {
+                    from,
+                    body: body.clone(),
+                },
+            );
+            if !matches!(body, PeerBody::Control(_)) {
+                self.input(to, SHARD, Input::Received { from, body });
+            }
+        }
+    }
+
+    /// Lets time pass, timers fire and messages arrive.
+    pub(crate) fn pass_ms(&mut self, ms: u64) {
+        let end = self.now.time.plus_ms(ms);
+        loop {
+            self.deliver();
+            let next = self
+                .nodes
+                .iter()
+                .filter_map(|(id, node)| node.timers.first().map(|timer| (*timer, *id)))
+                .min_by_key(|((at, ..), id)| (*at, *id));
+            let Some(((at, part, timer), id)) = next.filter(|((at, ..), _)| *at <= end) else {
+                break;
+            };
+            if let Some(node) = self.nodes.get_mut(&id) {
+                node.timers.remove(&(at, part, timer));
+            }
+            self.set_time(at.max(self.now.time));
+            self.input(id, part, Input::TimerFired(timer));
+        }
+        self.set_time(end);
+    }
+
+    fn set_time(&mut self, time: Time) {
+        self.now.wall.0 += time.ms_since(self.now.time);
+        self.now.time = time;
+    }
+
+    pub(crate) fn ask(&mut self, node: NodeId, request: Request) -> Answer {
+        self.next += 1;
+        let reply_to = ReplyTo(self.next);
+        let deadline = self.now.time.plus_ms(5000);
+        let part = match dunlin_engine::partition_of(&request, &self.nodes[&node].control.view()) {
+            Some(_) => SHARD,
+            None => CONTROL,
+        };
+        self.input(
+            node,
+            part,
+            Input::Requested {
+                reply_to,
+                request,
+                deadline,
+            },
+        );
+        self.deliver();
+        for _ in 0..600 {
+            if let Some(answer) = self.answers.remove(&reply_to.0) {
+                return answer;
+            }
+            self.pass_ms(10);
+        }
+        panic!("no answer after the deadline");
+    }
+
+    pub(crate) fn bucket(&mut self, name: &str, kind: Kind) -> Bucket {
+        self.bucket_with(name, kind, BucketDefaults::default())
+    }
+
+    pub(crate) fn bucket_with(
+        &mut self,
+        name: &str,
+        kind: Kind,
+        defaults: BucketDefaults,
+    ) -> Bucket {
+        let node = self.id(1);
+        let name = name.parse().unwrap();
+        match self.ask(
+            node,
+            Request::CreateBucket {
+                name,
+                kind,
+                defaults,
+            },
+        ) {
+            Answer::Created { bucket, .. } => bucket,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(crate) fn write_with(
+        &mut self,
+        node: NodeId,
+        bucket: &Bucket,
+        key: &str,
+        op: WriteOp,
+        options: WriteOptions,
+    ) -> Result<Receipt, Failure> {
+        self.next += 1;
+        let id = OpId(7, self.next);
+        let key = Bytes::copy_from_slice(key.as_bytes());
+        let write = Write {
+            bucket: bucket.id,
+            key,
+            op,
+            id,
+            options,
+        };
+        match self.ask(node, Request::Write(write)) {
+            Answer::Written(receipt) => Ok(receipt),
+            Answer::Failed(failure) => Err(failure),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(crate) fn write(
+        &mut self,
+        node: NodeId,
+        bucket: &Bucket,
+        key: &str,
+        op: WriteOp,
+    ) -> Result<Receipt, Failure> {
+        self.write_with(node, bucket, key, op, WriteOptions::default())
+    }
+
+    pub(crate) fn read_with(
+        &mut self,
+        node: NodeId,
+        bucket: &Bucket,
+        key: &str,
+        query: Query,
+        options: ReadOptions,
+    ) -> Result<ReadAnswer, Failure> {
+        let key = Bytes::copy_from_slice(key.as_bytes());
+        let read = Read {
+            bucket: bucket.id,
+            key,
+            query,
+            options,
+        };
+        match self.ask(node, Request::Read(read)) {
+            Answer::Read(answer) => Ok(answer),
+            Answer::Failed(failure) => Err(failure),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(crate) fn read(&mut self, node: NodeId, bucket: &Bucket, key: &str, query: Query) -> Found {
+        self.read_with(node, bucket, key, query, ReadOptions::default())
+            .unwrap()
+            .found
+    }
+
+    /// The siblings of a register and their context.
+    pub(crate) fn siblings(
+        &mut self,
+        node: NodeId,
+        bucket: &Bucket,
+        key: &str,
+    ) -> (Vec<String>, Context) {
+        match self.read(node, bucket, key, Query::Value) {
+            Found::Siblings { values, context } => {
+                let text = |v: &Bytes| String::from_utf8(v.to_vec()).unwrap();
+                (values.iter().map(text).collect(), context)
+            }
+            Found::Nothing => (Vec::new(), Context::default()),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(crate) fn partition(&self, bucket: &Bucket, key: &str) -> PartitionId {
+        self.layout
+            .partitions()
+            .partition_of(bucket.id, key.as_bytes())
+    }
+
+    pub(crate) fn owners(&self, bucket: &Bucket, key: &str) -> Vec<NodeId> {
+        self.layout.owners(self.partition(bucket, key)).to_vec()
+    }
+
+    pub(crate) fn others(&self, bucket: &Bucket, key: &str) -> Vec<NodeId> {
+        let owners = self.owners(bucket, key);
+        self.nodes
+            .keys()
+            .copied()
+            .filter(|id| !owners.contains(id))
+            .collect()
+    }
+
+    /// Demands that the owners of every partition hold the same, and nothing is left over.
+    pub(crate) fn assert_converged(&self) {
+        for partition in self.layout.partitions().iter() {
+            let mut seen = Vec::new();
+            for owner in self.layout.owners(partition) {
+                let replica = self.nodes[owner].shard.replica();
+                assert!(replica.is_whole(partition));
+                let digest = replica.digest(partition, None, usize::MAX).unwrap();
+                seen.push((replica.clock(partition).clone(), digest.0));
+            }
+            assert!(
+                seen.windows(2).all(|w| w[0] == w[1]),
+                "partition {partition:?}: {seen:?}"
+            );
+        }
+        for node in self.nodes.values() {
+            node.shard.check_invariants().unwrap();
+            let tally = node.shard.replica().tally();
+            assert_eq!((tally.hints, tally.pending), (0, 0));
+            assert!(node.shard.is_idle());
+        }
+    }
+}
+
+pub(crate) fn put(value: &str, context: &Context) -> WriteOp {
+    let replaces = Replace::Context(context.clone());
+    WriteOp::Put {
+        value: Bytes::copy_from_slice(value.as_bytes()),
+        replaces,
+    }
+}
+
+pub(crate) fn blind(value: &str) -> WriteOp {
+    put(value, &Context::default())
+}
+
+pub(crate) fn elements(texts: &[&str]) -> Vec<Bytes> {
+    texts
+        .iter()
+        .map(|text| Bytes::copy_from_slice(text.as_bytes()))
+        .collect()
+}
+
+pub(crate) fn page(limit: u32) -> Page {
+    Page { after: None, limit }
+}

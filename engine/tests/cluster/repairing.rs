@@ -1,0 +1,149 @@
+//! Repair: in proportion to the difference, whole where the log is gone, and quiet when equal.
+
+use dunlin_crdt::Kind;
+use dunlin_protocol::peer::{PeerBody, RepairMessage};
+use dunlin_protocol::request::{Query, Replace, WriteOp};
+use dunlin_protocol::response::Found;
+use dunlin_storage::{MemoryKv, Start};
+
+use crate::harness::{Cluster, blind};
+
+fn rows_shipped(cluster: &Cluster) -> usize {
+    let rows = |body: &PeerBody| match body {
+        PeerBody::Repair {
+            message: RepairMessage::Rows { rows, .. },
+            ..
+        } => rows.len(),
+        PeerBody::Repair {
+            message: RepairMessage::Whole { rows, .. },
+            ..
+        } => rows.len(),
+        _ => 0,
+    };
+    cluster
+        .delivered
+        .iter()
+        .map(|(_, _, body)| rows(body))
+        .sum()
+}
+
+#[test]
+fn only_missed_rows_are_shipped() {
+    let mut cluster = Cluster::of(3);
+    let bucket = cluster.bucket("b", Kind::Register);
+    let node = cluster.id(1);
+    for at in 0..200 {
+        cluster
+            .write(node, &bucket, &format!("k{at}"), blind("v"))
+            .unwrap();
+    }
+    cluster.pass_ms(3000);
+    cluster.cut_off(cluster.id(3));
+    for at in 200..210 {
+        cluster
+            .write(node, &bucket, &format!("k{at}"), blind("v"))
+            .unwrap();
+    }
+    cluster.join(cluster.id(3));
+    cluster.delivered.clear();
+    cluster.pass_ms(5000);
+    cluster.assert_converged();
+    let shipped = rows_shipped(&cluster);
+    assert!(
+        (10..=20).contains(&shipped),
+        "{shipped} rows for 10 missed, from at most two sides"
+    );
+}
+
+#[test]
+fn equal_owners_say_next_to_nothing() {
+    let mut cluster = Cluster::of(3);
+    let bucket = cluster.bucket("b", Kind::Register);
+    cluster
+        .write(cluster.id(1), &bucket, "k", blind("v"))
+        .unwrap();
+    cluster.pass_ms(5000);
+    cluster.delivered.clear();
+    cluster.pass_ms(20_000);
+    let repair = cluster
+        .delivered
+        .iter()
+        .filter(|(_, _, body)| !matches!(body, PeerBody::Control(_)));
+    assert_eq!(repair.count(), 0);
+}
+
+#[test]
+fn wiped_node_refills_before_it_counts() {
+    let mut cluster = Cluster::of(3);
+    let bucket = cluster.bucket("b", Kind::Register);
+    for at in 0..300 {
+        cluster
+            .write(cluster.id(1), &bucket, &format!("k{at}"), blind("v"))
+            .unwrap();
+    }
+    cluster.pass_ms(5000);
+    let wiped = cluster.id(3);
+    cluster.boot(wiped, MemoryKv::new(), Start::Blank);
+    assert!(
+        !cluster.nodes[&wiped]
+            .shard
+            .replica()
+            .is_whole(cluster.partition(&bucket, "k0"))
+    );
+    cluster.pass_ms(10_000);
+    cluster.assert_converged();
+    assert_eq!(cluster.siblings(wiped, &bucket, "k7").0, ["v"]);
+}
+
+#[test]
+fn deleted_stays_deleted_when_an_owner_that_slept_returns() {
+    let mut cluster = Cluster::of(3);
+    let bucket = cluster.bucket("b", Kind::Register);
+    for at in 0..50 {
+        cluster
+            .write(cluster.id(1), &bucket, &format!("k{at}"), blind("v"))
+            .unwrap();
+    }
+    cluster.pass_ms(3000);
+    cluster.cut_off(cluster.id(3));
+    for at in 0..50 {
+        let delete = WriteOp::Delete(Replace::Seen);
+        cluster
+            .write(cluster.id(1), &bucket, &format!("k{at}"), delete)
+            .unwrap();
+    }
+    cluster.pass_ms(60_000);
+    cluster.join(cluster.id(3));
+    cluster.pass_ms(10_000);
+    cluster.assert_converged();
+    for node in cluster.nodes.values() {
+        let tally = node.shard.replica().tally();
+        assert_eq!((tally.rows, tally.log_entries, tally.pending), (0, 0, 0));
+    }
+}
+
+#[test]
+fn counter_is_exact_after_an_unclean_stop() {
+    let mut cluster = Cluster::of(3);
+    let bucket = cluster.bucket("b", Kind::Counter);
+    for _ in 0..5 {
+        cluster
+            .write(cluster.id(1), &bucket, "k", WriteOp::Increment(1))
+            .unwrap();
+    }
+    let kv = cluster.nodes[&cluster.id(1)].kv.clone();
+    kv.crash(0);
+    cluster.boot(cluster.id(1), kv, Start::Unclean);
+    cluster.pass_ms(3000);
+    for _ in 0..5 {
+        cluster
+            .write(cluster.id(1), &bucket, "k", WriteOp::Increment(1))
+            .unwrap();
+    }
+    assert_eq!(
+        cluster.read(cluster.id(2), &bucket, "k", Query::Value),
+        Found::Sum(10)
+    );
+    cluster.pass_ms(3000);
+    cluster.assert_converged();
+}
