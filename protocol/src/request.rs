@@ -179,7 +179,7 @@ pub enum Query {
     /// `set`: a page of elements, in order.
     #[serde(rename = "e")]
     Elements(Page),
-    /// `map`: one field of a kind with one row, by its encoded path.
+    /// `map`: one row, by its encoded path: a field of a kind with one row, or an element of a set.
     #[serde(rename = "f")]
     Field(Bytes),
     /// `map`: a page of rows whose encoded path starts with `prefix`.
