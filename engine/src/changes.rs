@@ -195,7 +195,7 @@ fn parse_context(context: &Context) -> Result<Clock, Failure> {
 }
 
 /// The field that an encoded path names: exactly, with no element after it.
-pub(crate) fn parse_path(path: &Bytes) -> Result<FieldPath, Failure> {
+fn parse_path(path: &Bytes) -> Result<FieldPath, Failure> {
     check_size(Part::Field, path.len(), SUBKEY_BYTES_MAX)?;
     FieldPath::parse_exact(path).map_err(|_| Failure::Invalid { what: Part::Field })
 }

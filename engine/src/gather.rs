@@ -16,8 +16,8 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
-use dunlin_crdt::{Clock, Row, RowKind};
-use dunlin_protocol::limits::KEY_BYTES_MAX;
+use dunlin_crdt::{Clock, FieldPath, Row, RowKind};
+use dunlin_protocol::limits::{KEY_BYTES_MAX, SUBKEY_BYTES_MAX};
 use dunlin_protocol::peer::{
     Coverage, HintScope, KeyedRow, OperationMessage, PeerOp, RangeScope, RepairRow, RowDots,
     RowEvent, RowRange,
@@ -28,7 +28,7 @@ use dunlin_protocol::{Failure, Part, RowKey};
 use dunlin_ring::{BucketId, Fallbacks, NodeId, PartitionId, Quorum};
 use dunlin_storage::StoreError;
 
-use crate::changes::{check_size, parse_path};
+use crate::changes::check_size;
 use crate::io::{Effect, Now, Time, TimerId};
 use crate::scan::{Shape, scan};
 use crate::shard::{Operation, Origin, Shard, page_limit, query_page, send_operation};
@@ -139,8 +139,9 @@ impl Shard {
                 Question::Rows(vec![(row(element.clone()), RowKind::Element)])
             }
             Query::Field(path) if is_map => {
-                let kind = parse_path(path)?.kind().kind().single_row();
-                let kind = kind.ok_or(Failure::Invalid { what: Part::Field })?;
+                check_size(Part::Field, path.len(), SUBKEY_BYTES_MAX)?;
+                let (_, _, kind) =
+                    FieldPath::parse(path).map_err(|_| Failure::Invalid { what: Part::Field })?;
                 Question::Rows(vec![(row(path.clone()), kind)])
             }
             Query::Elements(page) if is_set => Question::Range {

@@ -227,6 +227,9 @@ fn fields_of_a_map_are_read_one_by_one_and_in_pages() {
         Query::Field(path("visits:counter")),
     );
     assert_eq!(visits, Found::Sum(3));
+    let tag = "tags:set".parse::<FieldPath>().unwrap().element(b"y");
+    let has = cluster.read(cluster.id(2), &bucket, "k", Query::Field(tag));
+    assert_eq!(has, Found::Present);
     let all = Query::Fields {
         prefix: Default::default(),
         page: page(100),
