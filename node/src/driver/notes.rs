@@ -1,0 +1,66 @@
+//! The engine's notes, as lines of the log.
+
+use std::sync::Arc;
+
+use dunlin_engine::Note;
+use dunlin_ring::{Layout, NodeId};
+
+use super::part::PartId;
+
+/// Writes notes of one part.
+pub(super) struct NoteLog {
+    part: PartId,
+    layout: Arc<Layout>,
+}
+
+impl NoteLog {
+    pub(super) fn new(part: PartId, layout: Arc<Layout>) -> Self {
+        Self { part, layout }
+    }
+
+    pub(super) fn write(&self, note: Note) {
+        let part = self.part;
+        match note {
+            Note::PeerReachable {
+                node,
+                reachable: true,
+            } => tracing::info!(peer = self.name(node), "peer is reachable"),
+            Note::PeerReachable {
+                node,
+                reachable: false,
+            } => tracing::warn!(
+                peer = self.name(node),
+                "peer is unreachable; writes for it are kept as hints"
+            ),
+            Note::ClockSkew { node, ahead_ms } => tracing::warn!(
+                peer = self.name(node),
+                ahead_ms,
+                "a stamp of the peer was refused: its clock or ours is wrong"
+            ),
+            Note::Refilled { partition } => {
+                tracing::debug!(partition = partition.0, "partition counts for reads");
+            }
+            Note::AllRefilled => tracing::info!(%part, "every partition counts for reads"),
+            Note::StoreFailed { reason } => {
+                tracing::error!(%part, reason, "the store failed; the operation was refused");
+            }
+            Note::RolledBack => {
+                tracing::warn!(%part, "the disk refused a batch; what it held is forgotten here");
+            }
+            Note::BucketLost { name } => tracing::warn!(
+                bucket = name,
+                "the bucket was created twice under one name; one of the two does not stand"
+            ),
+            // Counted by the engine; a line for each could fill the disk.
+            Note::LwwLost { key } => tracing::debug!(key, "a concurrent lww write lost"),
+            // For the simulator, which alone asks for it.
+            Note::Minted { .. } => {}
+        }
+    }
+
+    fn name(&self, node: NodeId) -> &str {
+        self.layout
+            .member(node)
+            .map_or("unknown", |member| &member.name)
+    }
+}

@@ -1,0 +1,360 @@
+//! One node: opened, run, stopped.
+//!
+//! ```text
+//!   start   configuration, identity, data directory, store, parts   (server/open.rs)
+//!           writer, watchdog, a thread a part, then the socket      here; from then on it serves
+//!   stop    no more requests ─> what is in progress ends, 2 s at most ─> parts hand over and end
+//!           ─> writer commits, syncs, ends ─> the store is closed in order
+//! ```
+//!
+//! A kill at any moment is as good as a stop, only the next start has more to read. When the store
+//! fails or a thread breaks down, the process ends at once: what it would still say might be wrong.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use dunlin_storage::{FjallKv, KvError};
+use thiserror::Error;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+use crate::config::{ConfigError, ServerConfig};
+use crate::data_dir::DataDirError;
+use crate::driver::part::{PartId, PartMessage, PartReport};
+use crate::driver::{self, Parts};
+use crate::listener::clients::Gate;
+use crate::logging;
+use crate::server::net::Net;
+use crate::server::open::Opening;
+use crate::writer::{Writer, WriterHandle, watchdog};
+
+mod net;
+mod open;
+
+/// How long requests in progress may take to end when the node stops.
+const DRAIN_MAX: Duration = Duration::from_secs(2);
+/// How often it is looked whether they have.
+const DRAIN_LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// Why a node did not start, or stopped by itself.
+#[derive(Debug, Error)]
+pub enum ServerError {
+    /// The configuration is not usable. Nothing was touched.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The node's certificate, key or authority is not usable. Nothing was touched.
+    #[error(transparent)]
+    Identity(#[from] dunlin_client::tls::TlsError),
+    /// The certificate is somebody else's. Nothing was touched.
+    #[error("the certificate is for {found}, the configuration for node {name} of cluster {cluster}")]
+    OtherIdentity {
+        /// Who the certificate is for.
+        found: String,
+        /// Who the configuration is for.
+        name: String,
+        /// Of which cluster.
+        cluster: String,
+    },
+    /// The data directory is not this node's to use. Nothing was changed.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// The store cannot be opened or closed, or failed while the node ran: then nothing is certain
+    /// but what was acknowledged as synced, and the next start finds out.
+    #[error("the store: {0}")]
+    Store(#[from] KvError),
+    /// What the store holds cannot be read. Nothing was changed.
+    #[error("the store: {0}")]
+    Replica(#[from] dunlin_storage::StoreError),
+    /// The socket cannot be opened. The store was opened and closed again.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The system refuses a thread, a runtime, a signal or random numbers.
+    #[error("cannot {action}: {reason}")]
+    System {
+        /// What was wanted, as a verb.
+        action: &'static str,
+        /// What the system says.
+        reason: String,
+    },
+    /// A thread of the node broke down: a defect. What was acknowledged is kept.
+    #[error("thread {thread} broke down")]
+    Broken {
+        /// Which.
+        thread: String,
+    },
+}
+
+/// Runs a node until the process is told to stop by `SIGTERM` or `SIGINT`.
+///
+/// # Errors
+/// [`ServerError`] says why it did not start, or stopped by itself. The caller ends the process: after
+/// some of them threads are left that cannot be ended otherwise.
+pub fn run(config: &Path) -> Result<(), ServerError> {
+    let config = ServerConfig::load(config)?;
+    logging::start(config.log_level, config.log_format);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .build()
+        .map_err(|error| system("start a runtime", &error))?;
+    runtime.block_on(async {
+        // Before the node starts, so that an early signal is not lost.
+        let mut terminate = signal(SignalKind::terminate()).map_err(|e| system("take signals", &e))?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(|e| system("take signals", &e))?;
+        let mut server = Server::start(config)?;
+        let failed = tokio::select! {
+            biased;
+            failure = server.failed() => Some(failure),
+            _ = terminate.recv() => None,
+            _ = interrupt.recv() => None,
+        };
+        match failed {
+            Some(failure) => {
+                tracing::error!(error = %failure, "the node ends");
+                Err(failure)
+            }
+            None => server.stop(),
+        }
+    })
+}
+
+/// A node that runs.
+pub struct Server {
+    name: String,
+    address: SocketAddr,
+    kv: Arc<FjallKv>,
+    parts: Arc<Parts>,
+    part_threads: Vec<JoinHandle<()>>,
+    writer: WriterHandle,
+    writer_thread: JoinHandle<()>,
+    /// Ends the watchdog when it is dropped.
+    watchdog: mpsc::Sender<()>,
+    net: Net,
+    gate: Arc<Gate>,
+    failures: UnboundedReceiver<ServerError>,
+}
+
+impl Server {
+    /// Starts a node. When this returns it serves, though it may not have met its peers yet.
+    ///
+    /// # Errors
+    /// [`ServerError`]; no thread is left behind but those of a store that failed.
+    pub fn start(config: ServerConfig) -> Result<Self, ServerError> {
+        let Opening {
+            kv,
+            control,
+            shards,
+            core,
+        } = open::open(&config)?;
+        let (failed, failures) = unbounded_channel();
+        let writer = WriterHandle::new();
+        let mut net = Net::bind(&config, &core, &failed)?;
+        let links = net.links();
+        let writer_thread = spawn_writer(&core, writer.clone(), &failed)?;
+        let (watchdog, stop) = mpsc::channel();
+        let (stopwatch, board) = (Arc::clone(&core.stopwatch), Arc::clone(&core.board));
+        spawn("watchdog", &failed, move || {
+            watchdog::watch(&stopwatch, &board, &stop);
+        })?;
+        let spawn_part = |id: PartId, part: PartKind| {
+            let wiring = driver::Wiring {
+                part: id,
+                parts: Arc::clone(&core.parts),
+                writer: writer.clone(),
+                peers: Arc::clone(&links),
+                clock: core.clock,
+                layout: Arc::clone(&core.layout),
+                counters: Arc::clone(&core.counters),
+            };
+            let inbox = core.parts.of(id).map(Arc::clone);
+            spawn(&id.to_string(), &failed, move || {
+                if let Some(inbox) = inbox {
+                    match part {
+                        PartKind::Control(control) => driver::run(*control, &inbox, wiring),
+                        PartKind::Shard(shard) => driver::run(*shard, &inbox, wiring),
+                    }
+                }
+            })
+        };
+        let mut part_threads = vec![spawn_part(PartId::CONTROL, PartKind::Control(control))?];
+        for (index, shard) in shards.into_iter().enumerate() {
+            part_threads.push(spawn_part(PartId::shard(index), PartKind::Shard(shard))?);
+        }
+        // Only now, with everybody there to answer.
+        net.serve();
+        tracing::info!(
+            node = config.name,
+            cluster = %config.cluster.cluster,
+            address = %net.address(),
+            shards = config.shards,
+            version = env!("CARGO_PKG_VERSION"),
+            "the node serves"
+        );
+        Ok(Self {
+            name: config.name,
+            address: net.address(),
+            kv,
+            parts: Arc::clone(&core.parts),
+            part_threads,
+            writer,
+            writer_thread,
+            watchdog,
+            net,
+            gate: Arc::clone(&core.gate),
+            failures,
+        })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Completes when the node cannot go on, and says why. End the process then.
+    pub async fn failed(&mut self) -> ServerError {
+        match self.failures.recv().await {
+            Some(failure) => failure,
+            // Threads of the node hold the other end for as long as it runs.
+            None => ServerError::Broken {
+                thread: "all".to_owned(),
+            },
+        }
+    }
+
+    /// Stops in order. The next start finds the store closed cleanly.
+    ///
+    /// # Errors
+    /// [`ServerError::Store`] if what was written last could not be synced, or a thread broke down on
+    /// the way; the next start is not a clean one then.
+    pub fn stop(self) -> Result<(), ServerError> {
+        tracing::info!(node = self.name, "the node stops");
+        self.gate.close();
+        self.drain();
+        for part in self.parts.all() {
+            part.push(PartMessage::Stop);
+        }
+        for thread in self.part_threads {
+            join(thread)?;
+        }
+        self.writer.stop();
+        join(self.writer_thread)?;
+        drop(self.watchdog);
+        self.net.stop();
+        let mut failures = self.failures;
+        if let Ok(failure) = failures.try_recv() {
+            return Err(failure);
+        }
+        self.kv.close_clean()?;
+        tracing::info!(node = self.name, "the node has stopped");
+        Ok(())
+    }
+
+    /// Waits until nothing is in progress, or it has taken too long.
+    fn drain(&self) {
+        let until = Instant::now() + DRAIN_MAX;
+        loop {
+            let mut answers = Vec::new();
+            for part in self.parts.shards() {
+                let (asker, answer) = tokio::sync::oneshot::channel();
+                part.push(PartMessage::Inspect(asker));
+                answers.push(answer);
+            }
+            std::thread::sleep(DRAIN_LOOK_EVERY);
+            let in_flight: u64 = answers
+                .into_iter()
+                .map(|mut answer| match answer.try_recv() {
+                    Ok(PartReport::Shard(report)) => report.in_flight,
+                    Ok(PartReport::Control { .. }) => 0,
+                    // Too busy to say so.
+                    Err(_) => 1,
+                })
+                .sum();
+            if in_flight == 0 {
+                return;
+            }
+            if Instant::now() >= until {
+                tracing::warn!(in_flight, "requests in progress are given up");
+                return;
+            }
+        }
+    }
+}
+
+/// A part on its way to its thread.
+enum PartKind {
+    Control(Box<dunlin_engine::Control>),
+    Shard(Box<dunlin_engine::Shard>),
+}
+
+fn spawn_writer(
+    core: &open::Core,
+    handle: WriterHandle,
+    failed: &UnboundedSender<ServerError>,
+) -> Result<JoinHandle<()>, ServerError> {
+    let mut writer = Writer::new(core.writer_parts());
+    let report = failed.clone();
+    spawn("writer", failed, move || {
+        if let Err(error) = writer.run(&handle) {
+            tracing::error!(%error, "the store failed");
+            // Nobody is left to tell if the node is gone already.
+            let _ = report.send(ServerError::Store(error));
+        }
+    })
+}
+
+/// A thread whose breakdown is the node's.
+fn spawn(
+    name: &str,
+    failed: &UnboundedSender<ServerError>,
+    work: impl FnOnce() + Send + 'static,
+) -> Result<JoinHandle<()>, ServerError> {
+    let guard = Breakdown {
+        thread: name.to_owned(),
+        failed: failed.clone(),
+    };
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(move || {
+            let _guard = guard;
+            work();
+        })
+        .map_err(|error| system("start a thread", &error))
+}
+
+struct Breakdown {
+    thread: String,
+    failed: UnboundedSender<ServerError>,
+}
+
+impl Drop for Breakdown {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let thread = std::mem::take(&mut self.thread);
+            // Nobody is left to tell if the node is gone already.
+            let _ = self.failed.send(ServerError::Broken { thread });
+        }
+    }
+}
+
+fn join(thread: JoinHandle<()>) -> Result<(), ServerError> {
+    let name = thread.thread().name().unwrap_or("unnamed").to_owned();
+    thread
+        .join()
+        .map_err(|_| ServerError::Broken { thread: name })
+}
+
+fn system(action: &'static str, error: &dyn std::fmt::Display) -> ServerError {
+    ServerError::System {
+        action,
+        reason: error.to_string(),
+    }
+}
+

@@ -1,0 +1,266 @@
+//! Everything that a node has before it serves: identity, data, parts.
+
+use std::sync::Arc;
+
+use dunlin_client::tls::{Identity, Role};
+use dunlin_engine::{Control, Shard, View};
+use dunlin_protocol::status::StartReport;
+use dunlin_ring::{Layout, NodeId, PartitionId};
+use dunlin_storage::{FjallKv, Kv, Opened, Replica, ReplicaOptions, Start, StoreError};
+use rustls::pki_types::UnixTime;
+
+use super::ServerError;
+use crate::clock::Clock;
+use crate::config::ServerConfig;
+use crate::counters::NodeCounters;
+use crate::data_dir::{self, Claim, Placement};
+use crate::driver::Parts;
+use crate::driver::inbox::{Inbox, InboxBounds};
+use crate::listener::clients::Gate;
+use crate::status::Desk;
+use crate::writer::WriterParts;
+use crate::writer::board::StorageBoard;
+use crate::writer::watchdog::Stopwatch;
+
+/// A node that does not run yet.
+pub(super) struct Opening {
+    pub(super) kv: Arc<FjallKv>,
+    pub(super) control: Box<Control>,
+    pub(super) shards: Vec<Box<Shard>>,
+    pub(super) core: Core,
+}
+
+/// What the threads of a node share.
+pub(super) struct Core {
+    pub(super) me: NodeId,
+    pub(super) identity: Identity,
+    pub(super) layout: Arc<Layout>,
+    pub(super) placement: u64,
+    pub(super) view: Arc<View>,
+    pub(super) parts: Arc<Parts>,
+    pub(super) desk: Arc<Desk>,
+    pub(super) gate: Arc<Gate>,
+    pub(super) board: Arc<StorageBoard>,
+    pub(super) stopwatch: Arc<Stopwatch>,
+    pub(super) clock: Clock,
+    pub(super) counters: Arc<NodeCounters>,
+    kv: Arc<FjallKv>,
+    sync_interval: std::time::Duration,
+}
+
+impl Core {
+    /// What the writer works with.
+    pub(super) fn writer_parts(&self) -> WriterParts {
+        WriterParts {
+            kv: Arc::clone(&self.kv) as Arc<dyn Kv>,
+            parts: Arc::clone(&self.parts),
+            board: Arc::clone(&self.board),
+            stopwatch: Arc::clone(&self.stopwatch),
+            counters: Arc::clone(&self.counters),
+            sync_interval: self.sync_interval,
+        }
+    }
+}
+
+/// Opens everything but the socket.
+pub(super) fn open(config: &ServerConfig) -> Result<Opening, ServerError> {
+    let identity = Identity::load(&config.identity, UnixTime::now())?;
+    let is_me = *identity.role() == Role::Node(config.name.clone());
+    if !is_me || *identity.cluster() != config.cluster.cluster {
+        return Err(ServerError::OtherIdentity {
+            found: format!("{} of cluster {}", identity.role(), identity.cluster()),
+            name: config.name.clone(),
+            cluster: config.cluster.cluster.to_string(),
+        });
+    }
+    let layout = Arc::new(config.layout().map_err(|reason| {
+        crate::config::ConfigError::Layout {
+            path: config.data_dir.clone(),
+            reason,
+        }
+    })?);
+    let me = NodeId::from_name(&config.name);
+    let claim = data_dir::claim(
+        &config.data_dir,
+        &config.cluster.cluster,
+        &config.name,
+        &layout,
+    )?;
+    let Opened { kv, start } = FjallKv::open(&data_dir::store(&config.data_dir), &config.storage)?;
+    let kv = Arc::new(kv);
+    let start = judge(start, claim);
+    log_start(config, &start);
+
+    let mut rng = seeded()?;
+    let engine = &config.engine;
+    let control = Control::open(
+        &*kv,
+        me,
+        Arc::clone(&layout),
+        engine.clone(),
+        rng.fork(),
+    )?;
+    let view = control.view();
+    let replicas = open_replicas(config, &kv, &layout, me, &start, &mut rng)?;
+    let shards = replicas.into_iter().map(|replica| {
+        let shard = Shard::new(replica, Arc::clone(&view), engine.clone(), rng.fork());
+        Box::new(shard)
+    });
+    let shards: Vec<Box<Shard>> = shards.collect();
+
+    let bounds = InboxBounds {
+        items_max: config.inbox_max,
+        bytes_max: config.inbox_bytes_max,
+    };
+    let inboxes = shards.iter().map(|_| Arc::new(Inbox::new(bounds)));
+    let parts = Arc::new(Parts::new(Arc::new(Inbox::new(bounds)), inboxes.collect()));
+    let clock = Clock::start();
+    let counters = Arc::new(NodeCounters::default());
+    let board = Arc::new(StorageBoard::new(Arc::clone(&parts)));
+    let (statuses, compactions) = Desk::permits();
+    let desk = Desk {
+        me,
+        name: config.name.clone(),
+        layout: layout.number(),
+        start: report(&start),
+        data_dir: config.data_dir.clone(),
+        kv: Arc::clone(&kv) as Arc<dyn Kv>,
+        parts: Arc::clone(&parts),
+        board: Arc::clone(&board),
+        clock,
+        counters: Arc::clone(&counters),
+        statuses,
+        compactions,
+        runtime: Default::default(),
+        clients: Default::default(),
+    };
+    let core = Core {
+        me,
+        identity,
+        placement: Placement::of(&layout).hash(&layout),
+        layout,
+        view,
+        parts,
+        desk: Arc::new(desk),
+        gate: Arc::new(Gate::default()),
+        board,
+        stopwatch: Arc::new(Stopwatch::new(clock)),
+        clock,
+        counters,
+        kv: Arc::clone(&kv),
+        sync_interval: config.sync_interval,
+    };
+    Ok(Opening {
+        kv,
+        control: Box::new(control),
+        shards,
+        core,
+    })
+}
+
+/// A node that was here before and finds nothing has forgotten everything.
+fn judge(start: Start, claim: Claim) -> Start {
+    match (start, claim) {
+        (Start::Blank, Claim::Again) => Start::Amnesia {
+            evidence: vec!["this node was here before, and its store is gone".to_owned()],
+        },
+        (start, Claim::First | Claim::Again) => start,
+    }
+}
+
+fn log_start(config: &ServerConfig, start: &Start) {
+    let (node, data_dir) = (&config.name, config.data_dir.display());
+    match start {
+        Start::Blank => tracing::info!(node, %data_dir, "a new store"),
+        Start::Clean => tracing::info!(node, %data_dir, "the store was closed in order"),
+        Start::Unclean => tracing::warn!(
+            node, %data_dir,
+            "the store was not closed; everything synced is there"
+        ),
+        Start::Amnesia { evidence } => {
+            for sentence in evidence {
+                tracing::error!(node, %data_dir, evidence = sentence, "the store forgot something");
+            }
+            tracing::error!(
+                node, %data_dir,
+                "AMNESIA: this node may have forgotten acknowledged writes; it refills every partition \
+                 from its peers before it counts for reads, so keep them running"
+            );
+        }
+    }
+}
+
+fn report(start: &Start) -> StartReport {
+    match start {
+        Start::Blank => StartReport::Blank,
+        Start::Clean => StartReport::Clean,
+        Start::Unclean => StartReport::Unclean,
+        Start::Amnesia { evidence } => StartReport::Amnesia(evidence.clone()),
+    }
+}
+
+/// Opens all shards' replicas at once, and makes what the start asks for durable.
+fn open_replicas(
+    config: &ServerConfig,
+    kv: &Arc<FjallKv>,
+    layout: &Layout,
+    me: NodeId,
+    start: &Start,
+    rng: &mut fastrand::Rng,
+) -> Result<Vec<Replica>, ServerError> {
+    let shard_of = |partition: PartitionId| usize::from(partition.0) % config.shards;
+    let opened: Vec<Result<Replica, StoreError>> = std::thread::scope(|scope| {
+        let mut opening = Vec::new();
+        for index in 0..config.shards {
+            let all = layout.partitions().iter();
+            let shard: Vec<PartitionId> = all.filter(|p| shard_of(*p) == index).collect();
+            let owned = shard.iter().copied();
+            let options = ReplicaOptions {
+                partitions: layout.partitions(),
+                owned: owned.filter(|p| layout.is_owner(me, *p)).collect(),
+                shard,
+                start: start.clone(),
+                hints_bytes_max: config.hints_bytes_max / config.shards as u64,
+            };
+            let (kv, rng) = (Arc::clone(kv) as Arc<dyn Kv>, rng.fork());
+            opening.push(scope.spawn(move || Replica::open(kv, options, rng)));
+        }
+        let join = |thread: std::thread::ScopedJoinHandle<'_, _>| match thread.join() {
+            Ok(opened) => opened,
+            // Goes on as what it is: a defect, not a state of the store.
+            Err(panic) => std::panic::resume_unwind(panic),
+        };
+        opening.into_iter().map(join).collect()
+    });
+    let mut replicas = opened.into_iter().collect::<Result<Vec<_>, _>>()?;
+    let mut distrusted = 0;
+    for replica in &mut replicas {
+        distrusted += replica.distrusted().len();
+        if let Some((id, batch)) = replica.take_staged() {
+            kv.commit(&batch)?;
+            replica.committed(id);
+        }
+    }
+    kv.sync()?;
+    if let Start::Amnesia { .. } = start {
+        // Ordering: what it asks for is on the disk now, so it may be forgotten that it asked.
+        kv.amnesia_noted()?;
+    } else if distrusted > 0 {
+        tracing::error!(
+            partitions = distrusted,
+            "records of partitions are damaged; these are refilled from the peers"
+        );
+    }
+    Ok(replicas)
+}
+
+/// A generator whose seed nobody can know: actors must never be drawn twice.
+fn seeded() -> Result<fastrand::Rng, ServerError> {
+    let mut seed = [0; 8];
+    rustls::crypto::ring::default_provider()
+        .secure_random
+        .fill(&mut seed)
+        .map_err(|_| super::system("draw random numbers", &"the system has none"))?;
+    Ok(fastrand::Rng::with_seed(u64::from_le_bytes(seed)))
+}
+
