@@ -107,3 +107,64 @@ impl Buckets {
         hasher.digest()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bucket(id: u64, name: &str, created: u64, dropped: bool) -> Bucket {
+        Bucket {
+            id: BucketId(id),
+            name: name.parse().unwrap(),
+            kind: Kind::Set,
+            defaults: BucketDefaults::default(),
+            created: Hlc(created),
+            dropped,
+        }
+    }
+
+    #[test]
+    fn any_order_of_merges_ends_in_the_same_map() {
+        let entries = [
+            bucket(1, "a", 5, false),
+            bucket(2, "a", 3, false),
+            bucket(2, "a", 3, true),
+            bucket(3, "b", 1, false),
+        ];
+        let mut first = Buckets::default();
+        entries
+            .iter()
+            .cloned()
+            .for_each(|entry| drop(first.merge(entry)));
+        let mut second = Buckets::default();
+        entries
+            .iter()
+            .rev()
+            .cloned()
+            .for_each(|entry| drop(second.merge(entry)));
+        second.merge(entries[0].clone());
+        assert_eq!(first, second);
+        assert_eq!(first.digest(), second.digest());
+    }
+
+    #[test]
+    fn earliest_living_creation_stands() {
+        let mut buckets = Buckets::default();
+        buckets.merge(bucket(1, "a", 5, false));
+        buckets.merge(bucket(2, "a", 3, false));
+        let name = "a".parse().unwrap();
+        assert_eq!(buckets.standing(&name).unwrap().id, BucketId(2));
+        assert!(buckets.merge(bucket(2, "a", 3, true)).is_some());
+        assert_eq!(buckets.standing(&name).unwrap().id, BucketId(1));
+        assert_eq!(buckets.listed().len(), 1);
+        assert_eq!(buckets.for_shards().len(), 2);
+    }
+
+    #[test]
+    fn dropped_is_for_ever() {
+        let mut buckets = Buckets::default();
+        buckets.merge(bucket(1, "a", 5, true));
+        assert_eq!(buckets.merge(bucket(1, "a", 5, false)), None);
+        assert_eq!(buckets.standing(&"a".parse().unwrap()), None);
+    }
+}

@@ -138,3 +138,54 @@ impl<T> Commits<T> {
         self.unbound.len() + self.written.len() + self.synced.len()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(number: u64) -> BatchId {
+        BatchId {
+            generation: 0,
+            number,
+        }
+    }
+
+    #[test]
+    fn wait_is_released_by_its_own_batch_and_not_before() {
+        let mut commits = Commits::default();
+        commits.wait(AckWhen::Synced, 'a');
+        commits.wait(AckWhen::Written, 'b');
+        assert!(commits.wants_sync());
+        assert!(commits.bind(Some(id(1))).is_empty());
+        assert_eq!(commits.committed(id(1), id(0)), [(AckWhen::Written, 'b')]);
+        assert_eq!(commits.committed(id(1), id(1)), [(AckWhen::Synced, 'a')]);
+        assert_eq!(commits.len(), 0);
+    }
+
+    #[test]
+    fn wait_without_a_batch_of_its_own_waits_for_the_last_one() {
+        let mut commits = Commits::default();
+        commits.wait(AckWhen::Written, 'a');
+        assert_eq!(commits.bind(None), [(AckWhen::Written, 'a')]);
+        commits.bind(Some(id(1)));
+        commits.wait(AckWhen::Synced, 'b');
+        assert!(commits.bind(None).is_empty());
+        assert!(commits.is_unsynced());
+        assert_eq!(commits.committed(id(1), id(1)), [(AckWhen::Synced, 'b')]);
+    }
+
+    #[test]
+    fn refusal_gives_up_what_is_not_written_and_keeps_what_is() {
+        let mut commits = Commits::default();
+        commits.wait(AckWhen::Synced, 'a');
+        commits.bind(Some(id(1)));
+        commits.committed(id(1), id(0));
+        commits.wait(AckWhen::Written, 'b');
+        commits.bind(Some(id(2)));
+        commits.wait(AckWhen::Written, 'c');
+        let mut lost = commits.refused();
+        lost.sort_unstable();
+        assert_eq!(lost, ['b', 'c']);
+        assert_eq!(commits.committed(id(1), id(1)), [(AckWhen::Synced, 'a')]);
+    }
+}

@@ -121,7 +121,7 @@ impl Shard {
                     return;
                 }
                 self.counters.add_many("hints_taken", events.len() as u64);
-                match self.take_events(partition, &events) {
+                match self.take_events(partition, &events, effects) {
                     Ok(()) => {
                         let waiting = Waiting::HandedOff {
                             to: from,

@@ -204,9 +204,9 @@ pub enum Note {
         /// The events, not committed yet.
         events: Vec<dunlin_protocol::peer::RowEvent>,
     },
-    /// A concurrent lww write lost, for good.
-    LwwLost {
+    /// Concurrent lww writes met in a row: all but the one with the highest stamp are lost.
+    LwwConcurrent {
         /// The row.
-        key: String,
+        key: dunlin_protocol::RowKey,
     },
 }

@@ -112,3 +112,51 @@ impl Peers {
             .collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NODE: NodeId = NodeId(7);
+
+    #[test]
+    fn silent_peer_falls_once_and_returns_at_its_first_word() {
+        let mut peers = Peers::new([NODE].into_iter());
+        assert!(!peers.is_reachable(NODE));
+        assert!(peers.heard_from(NODE, Time(0)));
+        assert!(!peers.heard_from(NODE, Time(1)));
+        assert!(
+            peers
+                .fallen_silent(Time::default().plus_ms(999), 1000)
+                .is_empty()
+        );
+        assert_eq!(
+            peers.fallen_silent(Time::default().plus_ms(1001), 1000),
+            [NODE]
+        );
+        assert!(
+            peers
+                .fallen_silent(Time::default().plus_ms(2000), 1000)
+                .is_empty()
+        );
+        assert!(peers.heard_from(NODE, Time::default().plus_ms(2000)));
+    }
+
+    #[test]
+    fn only_the_answer_to_the_last_question_measures_the_round_trip() {
+        let mut peers = Peers::new([NODE].into_iter());
+        let first = peers.ask(NODE, Time(0));
+        let second = peers.ask(NODE, Time(1000));
+        peers.answered(NODE, first, Time(5000));
+        assert_eq!(peers.view()[&NODE].rtt_us, 0);
+        peers.answered(NODE, second, Time(1300));
+        assert_eq!(peers.view()[&NODE].rtt_us, 300);
+    }
+
+    #[test]
+    fn stranger_is_not_taken_in() {
+        let mut peers = Peers::new(std::iter::empty());
+        assert!(!peers.heard_from(NODE, Time(0)));
+        assert!(peers.nodes().is_empty());
+    }
+}

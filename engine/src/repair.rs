@@ -456,11 +456,12 @@ impl Shard {
         self.spend(rows.iter().map(|r| &r.row));
         self.replica.take_rows(partition, rows, clock)?;
         self.replica.note_peer_clock(partition, from, clock);
-        for row in rows
-            .iter()
-            .filter(|row| self.view.is_dropped(row.key.bucket))
-        {
-            self.upkeep.bucket_has_rows(partition, row.key.bucket);
+        for RepairRow { key, .. } in rows {
+            if self.view.is_dropped(key.bucket) {
+                self.upkeep.bucket_has_rows(partition, key.bucket);
+            } else if self.is_lww(key) {
+                self.note_lww_losers(key, effects)?;
+            }
         }
         let Some(pull) = self
             .repair

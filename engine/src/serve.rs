@@ -1,12 +1,13 @@
 //! The replica's side of operations that another node coordinates.
 
-use dunlin_crdt::Clock;
+use dunlin_crdt::{Clock, FieldPath, Kind, RowKind};
+use dunlin_protocol::RowKey;
 use dunlin_protocol::peer::{
     AckWhen, KeyedRow, OperationMessage, PeerOp, Refusal, RepairRow, RowDots, RowEvent, RowRange,
 };
 use dunlin_protocol::status::StorageState;
 use dunlin_ring::{NodeId, PartitionId};
-use dunlin_storage::{HintRefused, StoreError};
+use dunlin_storage::{HintRefused, StoreError, Taken};
 
 use crate::io::{Effect, Note, Now};
 use crate::shard::{Shard, Waiting, send_operation};
@@ -119,7 +120,7 @@ impl Shard {
         match hint_for {
             None if !self.replica.owns(partition) => Err(Refusal::NotOwner),
             None => self
-                .take_events(partition, events)
+                .take_events(partition, events, effects)
                 .map_err(|e| self.failed(&e, effects)),
             Some(owner) => {
                 for event in events {
@@ -138,12 +139,38 @@ impl Shard {
         &mut self,
         partition: PartitionId,
         events: &[RowEvent],
+        effects: &mut Vec<Effect>,
     ) -> Result<(), StoreError> {
         for RowEvent { key, event } in events {
-            self.replica.take(key, event)?;
+            let taken = self.replica.take(key, event)?;
             if self.view.is_dropped(key.bucket) {
                 self.upkeep.bucket_has_rows(partition, key.bucket);
+            } else if taken == Taken::New && self.is_lww(key) {
+                self.note_lww_losers(key, effects)?;
             }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn is_lww(&self, key: &RowKey) -> bool {
+        match self.view.bucket(key.bucket).map(|bucket| bucket.kind) {
+            Some(Kind::Lww) => true,
+            Some(Kind::Map) => {
+                FieldPath::parse(&key.subkey).is_ok_and(|(_, _, kind)| kind == RowKind::Lww)
+            }
+            _ => false,
+        }
+    }
+
+    /// Of concurrent lww writes all but one are lost: that is never silent.
+    pub(crate) fn note_lww_losers(
+        &mut self,
+        key: &RowKey,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), StoreError> {
+        if self.replica.row(key)?.cells().len() > 1 {
+            self.counters.add("lww_concurrent");
+            effects.push(Effect::Note(Note::LwwConcurrent { key: key.clone() }));
         }
         Ok(())
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use dunlin_crdt::{Kind, Millis, OpId};
 use dunlin_engine::{
-    Control, Effect, EngineOptions, Input, Now, ReplyTo, Shard, SyncWhen, Time, TimerId,
+    Control, Effect, EngineOptions, Input, Note, Now, ReplyTo, Shard, SyncWhen, Time, TimerId,
 };
 use dunlin_protocol::peer::PeerBody;
 use dunlin_protocol::request::{
@@ -34,6 +34,7 @@ pub(crate) struct Cluster {
     next: u64,
     /// Every message that was delivered, for tests that count.
     pub(crate) delivered: Vec<(NodeId, NodeId, PeerBody)>,
+    pub(crate) notes: Vec<Note>,
 }
 
 /// Which part of a node: its shard, or its control.
@@ -68,6 +69,7 @@ impl Cluster {
             answers: BTreeMap::new(),
             next: 0,
             delivered: Vec::new(),
+            notes: Vec::new(),
         };
         let ids: Vec<NodeId> = cluster.layout.members().iter().map(|m| m.id).collect();
         for id in &ids {
@@ -170,7 +172,8 @@ impl Cluster {
                     }
                 }
                 Effect::Publish(view) => self.input(id, SHARD, Input::ViewChanged(view)),
-                Effect::Report { .. } | Effect::Note(_) => {}
+                Effect::Note(note) => self.notes.push(note),
+                Effect::Report { .. } => {}
             }
         }
     }

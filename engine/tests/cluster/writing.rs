@@ -1,6 +1,7 @@
 //! Writes: quorums, fallbacks, and what a refusal leaves behind.
 
 use dunlin_crdt::Kind;
+use dunlin_engine::Note;
 use dunlin_protocol::request::{Query, Replace, WriteOp, WriteOptions};
 use dunlin_protocol::response::Found;
 use dunlin_protocol::{BucketDefaults, DataEffect, Durability, Failure};
@@ -319,4 +320,36 @@ fn full_disk_refuses_writes_and_others_take_them() {
     assert_eq!(cluster.siblings(full, &bucket, "k").0, ["v"]);
     assert_eq!(cluster.siblings(full, &bucket, "k2").0, ["v"]);
     cluster.assert_converged();
+}
+
+#[test]
+fn concurrent_lww_writes_are_counted() {
+    let mut cluster = Cluster::of(3);
+    let bucket = cluster.bucket("b", Kind::Lww);
+    let assign = |value: &str| WriteOp::Put {
+        value: value.as_bytes().to_vec().into(),
+        replaces: Replace::Seen,
+    };
+    cluster.cut_off(cluster.id(3));
+    let w1 = WriteOptions {
+        w: Some(Quorum::One),
+        ..Default::default()
+    };
+    cluster
+        .write_with(cluster.id(1), &bucket, "k", assign("a"), w1)
+        .unwrap();
+    cluster.pass_ms(10);
+    cluster
+        .write_with(cluster.id(3), &bucket, "k", assign("b"), w1)
+        .unwrap();
+    cluster.join(cluster.id(3));
+    cluster.pass_ms(5000);
+    let found = cluster.read(cluster.id(2), &bucket, "k", Query::Value);
+    assert!(matches!(found, Found::Latest { value, .. } if value == "b"));
+    assert!(
+        cluster
+            .notes
+            .iter()
+            .any(|note| matches!(note, Note::LwwConcurrent { .. }))
+    );
 }
