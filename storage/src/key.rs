@@ -358,3 +358,111 @@ fn prefix_end(prefix: &[u8]) -> Bound<Bytes> {
     }
     Bound::Unbounded
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(key: &'static [u8], subkey: &'static [u8]) -> RowKey {
+        let (key, subkey) = (Bytes::from_static(key), Bytes::from_static(subkey));
+        RowKey {
+            bucket: BucketId(0x0102),
+            key,
+            subkey,
+        }
+    }
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    const P: PartitionId = PartitionId(0x0a0b);
+    const NAMES: [&[u8]; 9] = [
+        b"",
+        b"\0",
+        b"\0\0",
+        b"\0\x01",
+        b"\0\xff",
+        b"\x01",
+        b"a",
+        b"a\0b",
+        b"\xff\xff",
+    ];
+
+    #[test]
+    fn keys_have_their_golden_bytes() {
+        let key = key(b"k\0", b"s\0");
+        assert_eq!(
+            hex(&row(P, &key)),
+            "0a0b0000000000000000000001026b00ff00017300"
+        );
+        let stored = log(P, 3, ActorId(4), 5);
+        assert_eq!(hex(&stored), "0a0b0000000300000000000000040000000000000005");
+        assert_eq!(
+            hex(&log_value(&row(P, &key))),
+            "0100000000000001026b00ff00017300"
+        );
+        assert_eq!(
+            hex(&hint(NodeId(6), P, &key, &Dot::new(ActorId(4), 5))),
+            "00000000000000060a0b00000000000001026b00ff00017300ff0001\
+             00000000000000040000000000000005"
+        );
+    }
+
+    #[test]
+    fn keys_come_back_and_sort_as_the_names_do() {
+        let mut names = Vec::new();
+        for key_name in NAMES {
+            for subkey in NAMES {
+                names.push(key(key_name, subkey));
+            }
+        }
+        names.sort();
+        let dot = Dot::new(ActorId(1), 2);
+        let rows: Vec<Bytes> = names.iter().map(|name| row(P, name)).collect();
+        assert!(rows.is_sorted_by(|a, b| a < b));
+        for (name, stored) in names.iter().zip(&rows) {
+            assert_eq!(parse_row(stored).as_ref(), Some(name));
+            assert_eq!(parse_log_value(&log_value(stored)).as_ref(), Some(name));
+            let stored = hint(NodeId(9), P, name, &dot);
+            assert_eq!(parse_hint(&stored), Some((name.clone(), dot)));
+            assert_eq!(parse_hint_place(&stored), Some((NodeId(9), P)));
+            assert!(hints_of(NodeId(9), P, name, HintScope::Row).contains(&stored));
+        }
+        let hints: Vec<Bytes> = names
+            .iter()
+            .map(|name| hint(NodeId(9), P, name, &dot))
+            .collect();
+        assert!(hints.is_sorted_by(|a, b| a < b));
+    }
+
+    #[test]
+    fn damaged_keys_are_no_keys() {
+        for bad in [
+            "",
+            "0a0b00000000",
+            "0a0b0000000000000000000001026b",
+            "0a0b0000000000000000000001026b0002",
+        ] {
+            let bytes: Vec<u8> = bad
+                .as_bytes()
+                .chunks(2)
+                .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap())
+                .collect();
+            assert_eq!(parse_row(&bytes.into()), None, "{bad}");
+        }
+        assert_eq!(parse_log(b"short"), None);
+        assert_eq!(parse_log_value(&Bytes::from_static(b"\x02newer")), None);
+        assert_eq!(parse_hint(&Bytes::from_static(b"short")), None);
+    }
+
+    #[test]
+    fn the_span_of_the_last_partition_has_no_end() {
+        assert_eq!(log_since(PartitionId(u16::MAX), 0).to, Bound::Unbounded);
+        let span = rows_of(PartitionId(0xff));
+        assert_eq!(
+            span.to,
+            Bound::Excluded(Bytes::from_static(&[0, 0xff, 0, 0, 0, 1]))
+        );
+    }
+}

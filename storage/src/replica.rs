@@ -322,7 +322,11 @@ impl Replica {
         };
         let logged = self.logged_beyond(partition, &record)?;
         record.clock.join(&logged);
-        Ok((Partition::new(record, pending), Health::Sound))
+        let mut part = Partition::new(record, pending);
+        if !logged.is_empty() {
+            part.mark_dirty();
+        }
+        Ok((part, Health::Sound))
     }
 
     /// The dots that the log has and the stored clock lacks. Skips from actor to actor, and over

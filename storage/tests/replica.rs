@@ -1,5 +1,11 @@
 //! What one or two replicas promise, claim by claim. Random schedules are in `replica_schedule`.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test may stop at anything unexpected"
+)]
+
 use std::sync::Arc;
 
 use bytes::Bytes;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use dunlin_ring::PartitionId;
 
-use super::record::{PartitionRecord, partition_key};
+use super::record::{PartitionRecord, partition_key, unseal_row};
 use super::{Partition, Replica, StoreError};
 use crate::key;
 use crate::kv::Keyspace;
@@ -35,7 +35,9 @@ impl Replica {
                 found => found.map_err(|error| error.to_string())?,
             };
             rows += 1;
-            bytes += (stored_key.len() + loaded.stored.map_or(0, |value| value.len())) as u64;
+            let value = loaded.stored.unwrap_or_default();
+            bytes += (stored_key.len() + value.len()) as u64;
+            let stored = unseal_row(&value);
             if self.partition_of(&key) != partition || key::row(partition, &key) != stored_key {
                 return Err(format!("row {key:?} lies where it does not belong"));
             }
@@ -50,7 +52,7 @@ impl Replica {
                     return Err(format!("row {key:?} both shows and supersedes {dot:?}"));
                 }
             }
-            if loaded.row.is_empty() {
+            if stored.is_none_or(|row| row.is_empty()) {
                 return Err(format!("row {key:?} is kept for nothing"));
             }
         }
@@ -137,9 +139,7 @@ impl Replica {
         let mut pending = Vec::new();
         for found in self.scan(partition, part, &key::rows_of(partition)) {
             let (stored_key, _, loaded) = found.map_err(|error| error.to_string())?;
-            let stored = loaded
-                .stored
-                .and_then(|value| super::record::unseal_row(&value));
+            let stored = loaded.stored.and_then(|value| unseal_row(&value));
             if stored.is_some_and(|row| !row.past().is_empty()) {
                 pending.push(stored_key);
             }

@@ -158,6 +158,11 @@ impl Partition {
         self.dirty = true;
     }
 
+    /// Says that a part of the clock is in the log alone: pruning has to write the clock down first.
+    pub(super) fn mark_dirty(&mut self) {
+        self.dirty = true;
+    }
+
     pub(super) fn is_dirty(&self) -> bool {
         self.dirty
     }

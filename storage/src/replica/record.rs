@@ -225,3 +225,141 @@ fn take(rest: &mut Bytes) -> Option<Bytes> {
     *rest = rest.slice(end..);
     Some(taken)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dunlin_crdt::{Cell, Dot, Hlc, OpId};
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    fn clock() -> Clock {
+        [Dot::new(ActorId(1), 1), Dot::new(ActorId(2), 5)]
+            .into_iter()
+            .collect()
+    }
+
+    fn partition() -> PartitionRecord {
+        let covered = Covered::UpTo(Bytes::from_static(b"row"));
+        let transfer = Some(Transfer {
+            covered,
+            context: clock(),
+        });
+        PartitionRecord {
+            whole: true,
+            epoch: 7,
+            clock: clock(),
+            transfer,
+        }
+    }
+
+    fn close() -> CloseRecord {
+        let counts = Counts {
+            rows: 3,
+            row_bytes: 4,
+            log_entries: 5,
+            log_bytes: 6,
+        };
+        CloseRecord {
+            actor: Some(Actor {
+                id: ActorId(1),
+                last: 2,
+            }),
+            counts: Some(counts),
+        }
+    }
+
+    fn event() -> Event {
+        let cell = Cell {
+            stamp: Hlc(9),
+            op: OpId(1, 2),
+            expires_at: None,
+            body: dunlin_crdt::Body::Mark,
+        };
+        Event {
+            dot: Dot::new(ActorId(1), 1),
+            cell: Some(cell),
+            replaces: Clock::new(),
+        }
+    }
+
+    #[test]
+    fn records_have_their_golden_bytes_and_come_back() {
+        let sealed = partition().seal();
+        assert_eq!(hex(&sealed), GOLDEN_PARTITION);
+        assert_eq!(PartitionRecord::unseal(&sealed), Some(partition()));
+        let sealed = close().seal();
+        assert_eq!(hex(&sealed), GOLDEN_CLOSE);
+        assert_eq!(CloseRecord::unseal(&sealed), Some(close()));
+        let sealed = seal_hint(&event());
+        assert_eq!(hex(&sealed), GOLDEN_HINT);
+        assert_eq!(unseal_hint(&sealed), Some(event()));
+        let mut row = Row::new();
+        row.take(&Clock::new(), &event());
+        assert_eq!(hex(&seal_row(&row)), GOLDEN_ROW);
+        assert_eq!(unseal_row(&seal_row(&row)), Some(row));
+    }
+
+    const GOLDEN_PARTITION: &str = "01030000000700000016010000000000000001010100000000000000020105000100000003726f7700000016\
+        010000000000000001010100000000000000020105009abaed2e";
+    const GOLDEN_CLOSE: &str = "0103000000000000000100000000000000020000000000000003000000000000000400000000000000050000\
+        000000000006cbf09e19";
+    const GOLDEN_HINT: &str =
+        "0100000000000000010100000102000000000000000900000000000000010000000000000002c97fa54d";
+    const GOLDEN_ROW: &str =
+        "0101000000000000000101020000000000000009000000000000000100000000000000020000d039859e";
+
+    #[test]
+    fn every_form_of_a_record_comes_back() {
+        let all = Some(Transfer {
+            covered: Covered::All,
+            context: Clock::new(),
+        });
+        for record in [
+            PartitionRecord::default(),
+            PartitionRecord {
+                transfer: all,
+                ..partition()
+            },
+            PartitionRecord {
+                whole: false,
+                transfer: None,
+                ..partition()
+            },
+        ] {
+            assert_eq!(PartitionRecord::unseal(&record.seal()), Some(record));
+        }
+        for record in [
+            CloseRecord {
+                actor: None,
+                counts: None,
+            },
+            CloseRecord {
+                actor: None,
+                ..close()
+            },
+            CloseRecord {
+                counts: None,
+                ..close()
+            },
+        ] {
+            assert_eq!(CloseRecord::unseal(&record.seal()), Some(record));
+        }
+    }
+
+    #[test]
+    fn a_flipped_bit_or_a_missing_byte_is_seen() {
+        let sealed = partition().seal();
+        for bit in 0..sealed.len() * 8 {
+            let mut bad = sealed.to_vec();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(PartitionRecord::unseal(&bad.into()), None, "bit {bit}");
+        }
+        for length in 0..sealed.len() {
+            assert_eq!(PartitionRecord::unseal(&sealed.slice(..length)), None);
+        }
+        assert_eq!(CloseRecord::unseal(&sealed), None);
+    }
+}

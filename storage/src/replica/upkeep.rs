@@ -233,7 +233,7 @@ impl Replica {
                 continue;
             };
             let exact = part.rows.is_exact() && part.log.is_exact();
-            let counts = exact.then(|| Counts {
+            let counts = exact.then_some(Counts {
                 rows: part.rows.entries,
                 row_bytes: part.rows.bytes,
                 log_entries: part.log.entries,

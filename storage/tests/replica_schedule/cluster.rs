@@ -677,29 +677,39 @@ impl Cluster {
             self.deliver(message);
         }
         for round in 0..4 {
-            for _ in 0..40 {
+            for _ in 0..20 {
                 (0..NODES).for_each(|n| self.handoff(n));
             }
+            // A page at a time, so it takes a while; far below this bound if it ends at all.
             for _ in 0..200 {
-                for (to, from) in [(0, 1), (1, 2), (2, 0), (1, 0), (2, 1), (0, 2)] {
-                    let (to, from) = (self.owners[to], self.owners[from]);
-                    if self.nodes[to].replica.clock(P) != self.nodes[from].replica.clock(P)
-                        || !self.nodes[to].replica.is_whole(P)
-                    {
-                        self.pull(to, from, Horizon::Everything);
-                    }
-                    while !self.transfers.is_empty() {
-                        self.transfer(0);
-                    }
-                }
-                while let Some(message) = self.net.pop() {
-                    self.deliver(message);
+                if !self.pull_around() {
+                    break;
                 }
             }
             if round > 0 {
                 self.forget_everything_shared();
             }
         }
+    }
+
+    /// Every owner pulls from every other one. Returns whether any had something to pull.
+    fn pull_around(&mut self) -> bool {
+        let mut pulled = false;
+        for (to, from) in [(0, 1), (1, 2), (2, 0), (1, 0), (2, 1), (0, 2)] {
+            let (to, from) = (self.owners[to], self.owners[from]);
+            let differ = self.nodes[to].replica.clock(P) != self.nodes[from].replica.clock(P);
+            if differ || !self.nodes[to].replica.is_whole(P) {
+                self.pull(to, from, Horizon::Everything);
+                pulled = true;
+            }
+            while !self.transfers.is_empty() {
+                self.transfer(0);
+            }
+        }
+        while let Some(message) = self.net.pop() {
+            self.deliver(message);
+        }
+        pulled
     }
 
     fn forget_everything_shared(&mut self) {
