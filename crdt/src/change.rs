@@ -5,7 +5,7 @@ use thiserror::Error;
 
 use crate::cell::Body;
 use crate::clock::Clock;
-use crate::dot::{ActorId, Dot};
+use crate::dot::ActorId;
 use crate::kind::RowKind;
 use crate::row::Row;
 
@@ -58,6 +58,11 @@ impl Change {
     ///
     /// `replaces` matters to registers and removals only: an `lww`, a flag, an element and an extreme
     /// replace all they see, a counter replaces its own actor's cell.
+    ///
+    /// The row must be free of expired cells ([`Row::drop_expired`]): a total or an extreme folds what it
+    /// replaces, and would bring them back. `actor` must hold every cell that it ever wrote to the row, or
+    /// its next total lacks what the last one had; so a fallback that has handed a row over writes on
+    /// under a new actor.
     ///
     /// # Errors
     /// [`ChangeError`]; nothing was changed.
@@ -115,9 +120,7 @@ fn increment(row: &Row, actor: ActorId, by: i64) -> Result<Effect, ChangeError> 
     if *total > i64::MAX.unsigned_abs() {
         return Err(ChangeError::CounterOverflow);
     }
-    let replaces: Clock = own()
-        .map(|(dot, _)| Dot::new(dot.actor, dot.counter))
-        .collect();
+    let replaces = own().map(|(dot, _)| *dot).collect();
     Ok(Effect {
         body: Some(Body::Count { plus, minus }),
         replaces,

@@ -8,6 +8,8 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::{Strategy, any, prop_assert_eq, prop_oneof, proptest};
 use proptest::sample::Index;
+use serde::Deserialize;
+use serde::de::value::{BytesDeserializer, Error as SerdeError};
 
 use crate::dot;
 
@@ -144,6 +146,15 @@ proptest! {
 }
 
 #[test]
+fn serde_reads_the_same_bytes_and_refuses_the_same() {
+    let clock = Clock::from_iter([dot(1, 1), dot(2, 7)]);
+    let read = |bytes: &[u8]| Clock::deserialize(BytesDeserializer::<SerdeError>::new(bytes));
+    assert_eq!(read(&clock.encode()), Ok(clock));
+    let refused = read(&[0, 0, 0]).unwrap_err();
+    assert_eq!(refused.to_string(), DecodeError::Trailing.to_string());
+}
+
+#[test]
 fn a_count_that_the_bytes_cannot_hold_is_refused_before_allocating() {
     let mut bytes = vec![1];
     bytes.extend_from_slice(&[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f]);
@@ -168,6 +179,71 @@ fn an_overlong_number_is_refused() {
     for bytes in [&[0x80, 0x00, 0x00][..], &[0x00, 0x80, 0x00]] {
         let decoded = Clock::decode(&Bytes::copy_from_slice(bytes));
         assert_eq!(decoded, Err(DecodeError::NotCanonical));
+    }
+}
+
+#[test]
+fn a_clock_in_any_other_form_is_refused() {
+    let prefix = |actor: u8, counter: u8| [0, 0, 0, 0, 0, 0, 0, actor, counter];
+    let beyond = |actor: u8, spans: &[u8]| {
+        let mut out = vec![0, 0, 0, 0, 0, 0, 0, actor, (spans.len() / 2) as u8];
+        out.extend_from_slice(spans);
+        out
+    };
+    let decode = |prefixes: &[[u8; 9]], ranges: &[Vec<u8>]| {
+        let mut out = vec![prefixes.len() as u8];
+        out.extend(prefixes.concat());
+        out.push(ranges.len() as u8);
+        out.extend(ranges.concat());
+        Clock::decode(&Bytes::from(out))
+    };
+    assert!(decode(&[prefix(1, 3), prefix(2, 1)], &[beyond(1, &[5, 0, 2, 0])]).is_ok());
+    for (prefixes, ranges) in [
+        (vec![prefix(1, 0)], vec![]),
+        (vec![prefix(1, 3), prefix(1, 4)], vec![]),
+        (vec![prefix(2, 3), prefix(1, 4)], vec![]),
+        // Touching the prefix, inside it, from zero, or from one: then there would be a prefix.
+        (vec![prefix(1, 3)], vec![beyond(1, &[4, 0])]),
+        (vec![prefix(1, 3)], vec![beyond(1, &[2, 9])]),
+        (vec![], vec![beyond(1, &[0, 1])]),
+        (vec![], vec![beyond(1, &[1, 1])]),
+        // Ranges that touch or overlap, no range, actors twice or out of order.
+        (vec![], vec![beyond(1, &[5, 0, 1, 0])]),
+        (vec![], vec![beyond(1, &[5, 0, 0, 4])]),
+        (vec![], vec![beyond(1, &[])]),
+        (vec![], vec![beyond(1, &[5, 0]), beyond(1, &[9, 0])]),
+        (vec![], vec![beyond(2, &[5, 0]), beyond(1, &[9, 0])]),
+    ] {
+        let decoded = decode(&prefixes, &ranges);
+        assert!(
+            decoded.is_err(),
+            "{prefixes:?} and {ranges:?} are {decoded:?}"
+        );
+    }
+}
+
+#[test]
+fn cells_out_of_order_twice_or_of_no_event_are_refused() {
+    // A mark under a stamp and a request of zeroes.
+    let cell = |actor: u8, counter: u8| {
+        let mut out = vec![0, 0, 0, 0, 0, 0, 0, actor, counter, 2];
+        out.extend_from_slice(&[0; 24]);
+        out
+    };
+    let decode = |cells: [Vec<u8>; 2]| {
+        let mut out = vec![1, 2];
+        out.extend(cells.concat());
+        out.extend_from_slice(&[0, 0]);
+        Row::decode(&Bytes::from(out))
+    };
+    assert!(decode([cell(1, 2), cell(2, 1)]).is_ok());
+    for cells in [
+        [cell(1, 2), cell(1, 2)],
+        [cell(1, 2), cell(1, 1)],
+        [cell(2, 1), cell(1, 2)],
+        [cell(1, 0), cell(1, 2)],
+    ] {
+        assert_eq!(decode(cells), Err(DecodeError::NotCanonical));
     }
 }
 
