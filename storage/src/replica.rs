@@ -230,10 +230,14 @@ impl Replica {
     }
 
     /// Says that the partition holds what its owners hold, or that there was nothing to refill. One
-    /// that was distrusted must have ended a whole transfer before, or [`vouch`](Self::vouch) for
-    /// its rows.
+    /// that was distrusted claims now what else its rows show: let everything be pulled from every
+    /// co-owner before, so that this is only what nobody else has.
+    ///
+    /// Cost: nothing, but for a partition that was distrusted a pass over its rows. If that fails to
+    /// read the store, the partition is not whole.
     pub fn mark_whole(&mut self, partition: PartitionId) {
-        if let Some(part) = self.partitions.get_mut(&partition) {
+        let vouched = self.vouch(partition);
+        if let (Ok(()), Some(part)) = (vouched, self.partitions.get_mut(&partition)) {
             part.mark_whole();
             self.stage_record(partition);
         }
@@ -248,7 +252,8 @@ impl Replica {
     }
 
     /// Gives up what is believed of a partition: its clock is empty and its log unread from now on,
-    /// and it is not whole. Rows stay, and meet those of the peers in a whole transfer.
+    /// and it is not whole. Rows stay, and meet those of the peers when it is refilled; a damaged row
+    /// counts as no row until then.
     ///
     /// For damage: a clock must not be believed about rows that may be gone, or their absence would
     /// count as their removal.
@@ -273,6 +278,7 @@ impl Replica {
         if let Some(before) = self.partitions.get_mut(&partition) {
             let record = PartitionRecord {
                 epoch: epoch.max(before.epoch + 1),
+                unvouched: true,
                 ..Default::default()
             };
             let mut after = Partition::new(record, std::mem::take(&mut before.pending));

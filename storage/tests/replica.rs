@@ -684,7 +684,6 @@ fn a_lone_owner_vouches_for_what_amnesia_left() {
     sync(&kv, &mut a);
     a.distrust(P).unwrap();
     assert!(a.clock(P).is_empty());
-    a.vouch(P).unwrap();
     a.mark_whole(P);
     sync(&kv, &mut a);
     assert!(a.clock(P).contains(&event.dot));

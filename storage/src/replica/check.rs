@@ -31,7 +31,7 @@ impl Replica {
         for found in self.scan(partition, part, &key::rows_of(partition)) {
             let (stored_key, key, loaded) = match found {
                 // A partition that is being refilled after damage may still have it.
-                Err(StoreError::CorruptRow { .. }) if !part.is_whole() => return Ok(()),
+                Err(StoreError::CorruptRow { .. }) if part.is_unvouched() => return Ok(()),
                 found => found.map_err(|error| error.to_string())?,
             };
             rows += 1;
@@ -42,8 +42,8 @@ impl Replica {
                 return Err(format!("row {key:?} lies where it does not belong"));
             }
             for (dot, _) in loaded.row.cells() {
-                // A partition that is being refilled after damage has rows that it cannot vouch for.
-                if part.is_whole() && !part.holds(&stored_key, dot) {
+                // A partition that was distrusted has rows that it cannot vouch for yet.
+                if !part.is_unvouched() && !part.holds(&stored_key, dot) {
                     return Err(format!(
                         "row {key:?} shows {dot:?}, which is not in the clock"
                     ));
@@ -133,7 +133,7 @@ impl Replica {
             return Err("the pending index in memory is not the stored one".to_owned());
         }
         // After damage the index is put right as the transfer passes over the rows.
-        if !part.is_whole() {
+        if part.is_unvouched() {
             return Ok(());
         }
         let mut pending = Vec::new();

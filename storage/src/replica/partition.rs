@@ -83,6 +83,8 @@ pub(super) struct Partition {
     /// Which log is believed; see `key`.
     pub(super) epoch: u32,
     whole: bool,
+    /// Whether rows may show dots that the clock lacks, as it was given up.
+    unvouched: bool,
     transfer: Option<Transfer>,
     /// Whether the record in the store, with the log, may say less than this one.
     dirty: bool,
@@ -116,6 +118,7 @@ impl Partition {
             stale_log: record.epoch > 0,
             epoch: record.epoch,
             whole: record.whole,
+            unvouched: record.unvouched,
             transfer: record.transfer,
             dirty: false,
             unsettled_ticks: 0,
@@ -145,6 +148,16 @@ impl Partition {
         self.whole = true;
     }
 
+    pub(super) fn is_unvouched(&self) -> bool {
+        self.unvouched
+    }
+
+    /// Says that every dot that a row shows is claimed.
+    pub(super) fn mark_vouched(&mut self) {
+        self.unvouched = false;
+        self.dirty = true;
+    }
+
     pub(super) fn mark_filling(&mut self) {
         self.whole = false;
     }
@@ -172,6 +185,7 @@ impl Partition {
         self.dirty = false;
         PartitionRecord {
             whole: self.whole,
+            unvouched: self.unvouched,
             epoch: self.epoch,
             clock: self.clock.clone(),
             transfer: self.transfer.clone(),

@@ -23,6 +23,7 @@ use super::partition::{Actor, Covered, Transfer};
 const VERSION: u8 = 1;
 const FLAG_WHOLE: u8 = 1;
 const FLAG_TRANSFER: u8 = 2;
+const FLAG_UNVOUCHED: u8 = 4;
 const FLAG_ACTOR: u8 = 1;
 const FLAG_COUNTS: u8 = 2;
 const COVERED_UP_TO: u8 = 1;
@@ -33,6 +34,8 @@ const CHECKSUM_BYTES: usize = 4;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct PartitionRecord {
     pub(super) whole: bool,
+    /// Whether it was distrusted, so that rows may show dots that the clock lacks.
+    pub(super) unvouched: bool,
     pub(super) epoch: u32,
     pub(super) clock: Clock,
     pub(super) transfer: Option<Transfer>,
@@ -108,7 +111,8 @@ impl PartitionRecord {
         } else {
             0
         };
-        let mut out = vec![VERSION, whole | transfer];
+        let unvouched = if self.unvouched { FLAG_UNVOUCHED } else { 0 };
+        let mut out = vec![VERSION, whole | transfer | unvouched];
         out.extend(self.epoch.to_be_bytes());
         put(&mut out, &self.clock.encode());
         if let Some(transfer) = &self.transfer {
@@ -132,7 +136,7 @@ impl PartitionRecord {
         let (&[version, flags], rest) = bytes.split_first_chunk::<2>()?;
         let (epoch, rest) = rest.split_first_chunk::<4>()?;
         let mut rest = bytes.slice_ref(rest);
-        if version != VERSION || flags & !(FLAG_WHOLE | FLAG_TRANSFER) != 0 {
+        if version != VERSION || flags & !(FLAG_WHOLE | FLAG_TRANSFER | FLAG_UNVOUCHED) != 0 {
             return None;
         }
         let clock = Clock::decode(&take(&mut rest)?).ok()?;
@@ -155,6 +159,7 @@ impl PartitionRecord {
         let epoch = u32::from_be_bytes(*epoch);
         rest.is_empty().then_some(Self {
             whole: flags & FLAG_WHOLE != 0,
+            unvouched: flags & FLAG_UNVOUCHED != 0,
             epoch,
             clock,
             transfer,
@@ -249,6 +254,7 @@ mod tests {
         });
         PartitionRecord {
             whole: true,
+            unvouched: false,
             epoch: 7,
             clock: clock(),
             transfer,

@@ -102,6 +102,8 @@ impl Replica {
             None => Row::new(),
             Some(value) => match (unseal_row(value), key::parse_row(stored_key)) {
                 (Some(row), _) => row,
+                // Its clock vouches for nothing of it, so it may as well be gone, and come back.
+                (None, _) if part.is_unvouched() => Row::new(),
                 (None, Some(key)) => return Err(StoreError::CorruptRow { partition, key }),
                 (None, None) => return Err(StoreError::CorruptKey { partition }),
             },

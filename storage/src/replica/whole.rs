@@ -23,7 +23,7 @@ use dunlin_ring::PartitionId;
 use super::partition::{Covered, Transfer};
 use super::repair::{Page, Room};
 use super::rows::Loaded;
-use super::{Replica, StoreError};
+use super::{Partition, Replica, StoreError};
 use crate::key;
 use crate::kv::Keyspace;
 
@@ -126,7 +126,7 @@ impl Replica {
         for (stored_key, loaded) in &mut ours {
             let sent = theirs.get(stored_key).copied().unwrap_or(&empty);
             loaded.row.join(clock, sent, context);
-            for (dot, _) in loaded.row.cells().iter().chain(sent.cells()) {
+            for (dot, _) in sent.cells() {
                 if !clock.contains(dot) && !transfer_context.contains(dot) {
                     new.insert((dot.actor, dot.counter), stored_key.clone());
                 }
@@ -159,21 +159,34 @@ impl Replica {
         }
     }
 
-    /// Claims the dots of every row that is here: for a partition that was distrusted when nobody is
-    /// left to refill it from. Returns how many rows changed.
-    ///
-    /// # Errors
-    /// [`StoreError`]; nothing was staged.
-    pub fn vouch(&mut self, partition: PartitionId) -> Result<usize, StoreError> {
-        // A transfer of nothing, known by nobody, takes nothing away.
-        let nothing = Clock::new();
-        match self.take_whole_page(partition, None, &[], None, &nothing)? {
-            WholeTaken::Taken { rows_changed } => {
-                self.claim(partition, &nothing);
-                Ok(rows_changed)
-            }
-            WholeTaken::OutOfOrder => Ok(0),
+    /// Claims every dot that a row shows, if the partition was distrusted.
+    pub(super) fn vouch(&mut self, partition: PartitionId) -> Result<(), StoreError> {
+        if !self
+            .partitions
+            .get(&partition)
+            .is_some_and(Partition::is_unvouched)
+        {
+            return Ok(());
         }
+        self.abandon_transfer(partition)?;
+        let rows = self.load_damaged_too(partition, &key::rows_of(partition))?;
+        let mut new = BTreeMap::new();
+        for (stored_key, loaded) in rows {
+            for (dot, _) in loaded.row.cells() {
+                if !self.clock(partition).contains(dot) {
+                    new.insert((dot.actor, dot.counter), stored_key.clone());
+                }
+            }
+            self.store(partition, &stored_key, loaded);
+        }
+        for ((actor, counter), stored_key) in new {
+            self.claim_and_log(partition, Dot::new(actor, counter), &stored_key);
+        }
+        if let Some(part) = self.partitions.get_mut(&partition) {
+            part.mark_vouched();
+        }
+        self.stage_record(partition);
+        Ok(())
     }
 
     /// Ends a whole transfer: the clock of its first page joins ours. Nothing is claimed unless the
@@ -206,8 +219,8 @@ impl Replica {
             return Ok(());
         };
         let mut span = key::rows_of(partition);
-        if let Covered::UpTo(last) = transfer.covered {
-            span = span.up_to(last);
+        if let Covered::UpTo(last) = &transfer.covered {
+            span = span.up_to(last.clone());
         }
         let rows = self.load_damaged_too(partition, &span)?;
         if let Some(part) = self.partitions.get_mut(&partition) {
@@ -216,7 +229,7 @@ impl Replica {
         let mut new = BTreeMap::new();
         for (stored_key, loaded) in rows {
             for (dot, _) in loaded.row.cells() {
-                if !self.clock(partition).contains(dot) {
+                if transfer.context.contains(dot) && !self.clock(partition).contains(dot) {
                     new.insert((dot.actor, dot.counter), stored_key.clone());
                 }
             }
@@ -252,13 +265,10 @@ impl Replica {
         let mut rows = BTreeMap::new();
         for stored_key in keys {
             let loaded = match self.load(partition, part, &stored_key) {
-                Err(StoreError::CorruptRow { .. } | StoreError::CorruptKey { .. }) => {
-                    let stored = self.overlay.get(Keyspace::Rows, &stored_key)?;
-                    Loaded {
-                        row: Row::new(),
-                        stored,
-                    }
-                }
+                Err(StoreError::CorruptRow { .. } | StoreError::CorruptKey { .. }) => Loaded {
+                    row: Row::new(),
+                    stored: self.overlay.get(Keyspace::Rows, &stored_key)?,
+                },
                 other => other?,
             };
             rows.insert(stored_key, loaded);

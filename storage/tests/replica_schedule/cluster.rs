@@ -72,6 +72,8 @@ struct Transfer {
     from: usize,
     after: Option<RowKey>,
     first: Clock,
+    /// From whom to pull next, so that everything was pulled from every owner.
+    then: Vec<usize>,
 }
 
 pub(crate) struct Cluster {
@@ -386,6 +388,20 @@ impl Cluster {
         if self.transfers.iter().any(|transfer| transfer.to == to) {
             return;
         }
+        let others = self
+            .owners
+            .iter()
+            .copied()
+            .filter(|o| *o != to && *o != from);
+        let then = if self.nodes[to].replica.is_whole(P) {
+            vec![]
+        } else {
+            others.collect()
+        };
+        self.begin(to, from, then);
+    }
+
+    fn begin(&mut self, to: usize, from: usize, then: Vec<usize>) {
         // What an earlier life of the node left unfinished is taken up, or begun anew.
         let after = self.nodes[to]
             .replica
@@ -396,6 +412,7 @@ impl Cluster {
             from,
             after,
             first: Clock::new(),
+            then,
         });
     }
 
@@ -406,6 +423,7 @@ impl Cluster {
             from,
             after,
             first,
+            ..
         } = &mut self.transfers[at];
         let (to, from) = (*to, *from);
         let page = self.nodes[from]
@@ -427,8 +445,11 @@ impl Cluster {
         *after = next;
         if after.is_none() {
             assert!(replica.claim(P, first));
-            replica.mark_whole(P);
-            self.transfers.remove(at);
+            let mut then = self.transfers.remove(at).then;
+            match then.pop() {
+                Some(next) => self.begin(to, next, then),
+                None => replica.mark_whole(P),
+            }
         }
     }
 
@@ -550,17 +571,10 @@ impl Cluster {
         let before = std::mem::replace(&mut self.owners[place], new);
         self.restart(new);
         self.nodes[new].replica.mark_filling(P);
-        let others = [
-            before,
-            self.owners[(place + 1) % 3],
-            self.owners[(place + 2) % 3],
-        ];
-        for from in others {
-            self.nodes[new].replica.mark_filling(P);
-            self.begin_transfer(new, from);
-            while !self.transfers.is_empty() {
-                self.transfer(0);
-            }
+        let then = vec![self.owners[(place + 1) % 3], self.owners[(place + 2) % 3]];
+        self.begin(new, before, then);
+        while !self.transfers.is_empty() {
+            self.transfer(0);
         }
         self.sync(new);
         self.restart(before);
