@@ -1,0 +1,89 @@
+//! A read shows every write that a node which answers it had acknowledged before, or what replaced it.
+//!
+//! At R + W > N that is what clients know as reading their own writes.
+
+use dunlin_crdt::{Body, RowKind};
+use dunlin_protocol::RowKey;
+use dunlin_protocol::response::Found;
+
+use super::evidence::Evidence;
+use super::shown::{Shown, reads};
+use crate::history::{Action, Outcome};
+use crate::ledger::Minted;
+
+pub(super) fn check(evidence: &Evidence<'_>, sentences: &mut Vec<String>) {
+    for (op, answer, rows) in reads(evidence) {
+        for (row, shown) in rows {
+            let kind = evidence.kind(&row);
+            for (name, minted) in evidence.ledger.on_row(&row) {
+                let replaced = || evidence.ledger.replacers(name).any(|(_, by)| by.at <= op.end);
+                if minted.event.cell.is_some()
+                    && minted.at < op.start
+                    && !is_visible(minted, &shown, kind)
+                    && evidence.read_knows(name, op, answer)
+                    && !replaced()
+                {
+                    sentences.push(format!(
+                        "a read of {row:?} at {}..{} by {:?} shows {shown:?} and not {name}, acknowledged before",
+                        op.start, op.end, answer.owners
+                    ));
+                }
+            }
+        }
+    }
+    keys(evidence, sentences);
+}
+
+fn is_visible(minted: &Minted, shown: &Shown, kind: Option<RowKind>) -> bool {
+    let Some(cell) = &minted.event.cell else { return true };
+    match (shown, &cell.body) {
+        (Shown::Siblings(_, dots), _) => dots.contains(&minted.event.dot),
+        (Shown::Latest(_, stamp), _) => *stamp >= cell.stamp,
+        (Shown::Sum(_), Body::Count { .. }) | (Shown::Marked, Body::Mark) => true,
+        (Shown::Extreme(shown), Body::Extreme(_)) => {
+            // The cell holds what it replaced as well, so it bounds what is shown.
+            let Some(dunlin_crdt::Cell { body: Body::Extreme(value), .. }) = &minted.event.cell else {
+                return true;
+            };
+            if kind == Some(RowKind::Max) { shown >= value } else { shown <= value }
+        }
+        _ => false,
+    }
+}
+
+/// A page of keys has every key of its range with a live row that it must know of.
+fn keys(evidence: &Evidence<'_>, sentences: &mut Vec<String>) {
+    for op in &evidence.history.ops {
+        let (Action::Keys { bucket, partition, after, .. }, Outcome::Read(answer)) =
+            (&op.action, &op.outcome)
+        else {
+            continue;
+        };
+        let Found::Keys { items, next } = &answer.found else { continue };
+        let in_page = |row: &RowKey| {
+            row.bucket == *bucket
+                && evidence.partition_of(row) == *partition
+                && after.as_ref().is_none_or(|after| row.key > *after)
+                && next.as_ref().is_none_or(|next| row.key <= *next)
+        };
+        for (row, names) in evidence.ledger.rows().filter(|(row, _)| in_page(row)) {
+            if items.contains(&row.key) {
+                continue;
+            }
+            for (name, minted) in evidence.ledger.on_row(row) {
+                let replaced = || evidence.ledger.replacers(name).any(|(_, by)| by.at <= op.end);
+                if minted.event.cell.is_some()
+                    && minted.at < op.start
+                    && evidence.read_knows(name, op, answer)
+                    && !replaced()
+                {
+                    sentences.push(format!(
+                        "a listing at {} lacks {row:?}, which has {name} of {}",
+                        op.start,
+                        names.len()
+                    ));
+                }
+            }
+        }
+    }
+}

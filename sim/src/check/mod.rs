@@ -1,0 +1,124 @@
+//! What must be true of a run, each property in a file of its own.
+//!
+//! A checker reads the history of the clients, the ledger of events and what the nodes hold at the
+//! end, and trusts nothing that the engine concluded from them.
+
+mod adds_win;
+mod buckets;
+mod convergence;
+mod counters;
+mod denied;
+mod dots;
+mod drain;
+mod evidence;
+mod freshness;
+mod known;
+mod listing;
+mod receipts;
+mod resurrection;
+mod shown;
+mod siblings;
+mod survival;
+
+use std::fmt;
+
+pub(crate) use drain::is_quiet;
+pub(crate) use evidence::{Evidence, NodeEnd, PartitionEnd};
+
+/// A property.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Checker {
+    /// What each replica keeps is consistent in itself, and nothing panics.
+    Invariants,
+    /// A dot is minted once, and travels as what it was minted as.
+    Dots,
+    /// A receipt names only nodes that hold the write, as they are said to.
+    Receipts,
+    /// A write that a client was told is not applied never was.
+    Denied,
+    /// An acknowledged write is there, unless some write replaced it.
+    Survival,
+    /// What was replaced is never shown again.
+    Resurrection,
+    /// A read shows what the nodes that answer it have acknowledged before.
+    Freshness,
+    /// A counter is the sum of its steps.
+    Counters,
+    /// An element that was added after every removal is there.
+    AddsWin,
+    /// Siblings are values of concurrent writes only.
+    Siblings,
+    /// Listings, pages and point reads agree with what is stored.
+    Listing,
+    /// Owners have equal clocks and equal rows.
+    Convergence,
+    /// Nothing is left to do.
+    Drain,
+    /// Buckets are known everywhere alike; of dropped ones nothing is left.
+    Buckets,
+}
+
+impl fmt::Display for Checker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Invariants => "invariants",
+            Self::Dots => "dots",
+            Self::Receipts => "receipts",
+            Self::Denied => "denied",
+            Self::Survival => "survival",
+            Self::Resurrection => "resurrection",
+            Self::Freshness => "freshness",
+            Self::Counters => "counters",
+            Self::AddsWin => "adds-win",
+            Self::Siblings => "siblings",
+            Self::Listing => "listing",
+            Self::Convergence => "convergence",
+            Self::Drain => "drain",
+            Self::Buckets => "buckets",
+        })
+    }
+}
+
+/// A property that does not hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Which.
+    pub checker: Checker,
+    /// What was found.
+    pub sentence: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.checker, self.sentence)
+    }
+}
+
+pub(crate) use receipts::check as check_receipt;
+
+/// Everything that can be said once a run is over.
+pub(crate) fn all(evidence: &Evidence<'_>) -> Vec<Violation> {
+    type Check = fn(&Evidence<'_>, &mut Vec<String>);
+    let checks: [(Checker, Check); 12] = [
+        (Checker::Dots, dots::check),
+        (Checker::Denied, denied::check),
+        (Checker::Survival, survival::check),
+        (Checker::Resurrection, resurrection::check),
+        (Checker::Freshness, freshness::check),
+        (Checker::Counters, counters::check),
+        (Checker::AddsWin, adds_win::check),
+        (Checker::Siblings, siblings::check),
+        (Checker::Listing, listing::check),
+        (Checker::Convergence, convergence::check),
+        (Checker::Drain, drain::check),
+        (Checker::Buckets, buckets::check),
+    ];
+    let mut violations = Vec::new();
+    for (checker, check) in checks {
+        let mut sentences = Vec::new();
+        check(evidence, &mut sentences);
+        sentences.truncate(5);
+        violations.extend(sentences.into_iter().map(|sentence| Violation { checker, sentence }));
+    }
+    violations
+}

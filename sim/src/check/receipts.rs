@@ -1,0 +1,77 @@
+//! A receipt names only nodes that hold the write, as they are said to, and as many as were asked for.
+//!
+//! This is checked at the moment at which the receipt leaves its node.
+
+use std::collections::BTreeSet;
+
+use dunlin_protocol::Durability;
+use dunlin_protocol::response::{HeldBy, Receipt};
+
+use super::Checker;
+use crate::history::Action;
+use crate::ledger::{Held, Minted, Name};
+use crate::world::World;
+
+/// Checks the receipt that answers a request.
+pub(crate) fn check(world: &mut World, number: usize, receipt: &Receipt) {
+    let dots = receipt.context.clock().unwrap_or_default();
+    let mut sentences = Vec::new();
+    for dot in dots.dots() {
+        let Some(minted) = world.ledger.event(Name::of(&dot)) else { continue };
+        for copy in &receipt.copies {
+            if !holds(world, minted, copy) {
+                sentences.push(format!(
+                    "request #{number}: {} is said to be held as {copy:?} and is not",
+                    Name::of(&dot)
+                ));
+            }
+        }
+    }
+    if !dots.is_empty() {
+        sentences.extend(missing(world, number, receipt));
+    }
+    for sentence in sentences {
+        world.complain(Checker::Receipts, sentence);
+    }
+}
+
+fn holds(world: &World, minted: &Minted, copy: &HeldBy) -> bool {
+    let Some(at) = world.nodes.iter().position(|node| node.id == copy.node) else { return false };
+    let wanted = if copy.synced { Held::Synced } else { Held::Written };
+    if minted.copies.get(&(at, copy.hint_for)).is_some_and(|held| *held >= wanted) {
+        return true;
+    }
+    // A whole transfer brings events that no log entry or hint tells of.
+    let partition = minted.row.partition(world.layout.partitions());
+    let node = &world.nodes[at];
+    let filling = node.process.as_ref().is_none_or(|process| {
+        process.shards.iter().any(|s| s.replica().owns(partition) && !s.replica().is_whole(partition))
+    });
+    copy.hint_for.is_none() && (filling || node.durable.claims(partition, &minted.event.dot))
+}
+
+/// Whether fewer nodes are named than were asked for.
+fn missing(world: &World, number: usize, receipt: &Receipt) -> Option<String> {
+    let Some(Action::Write { bucket, key, options, .. }) =
+        world.history.ops.get(number).map(|op| &op.action)
+    else {
+        return None;
+    };
+    let defaults = world.history.buckets.get(bucket)?.bucket.defaults;
+    let partition = world.layout.partitions().partition_of(*bucket, key);
+    let owners = world.layout.owners(partition);
+    let w = options.w.unwrap_or(defaults.w).needed(owners.len());
+    let pw = options.pw.map_or(0, |pw| pw.needed(owners.len()));
+    let dw = match (options.dw.or(defaults.dw), defaults.durability) {
+        (Some(dw), _) => dw.needed(owners.len()),
+        (None, Durability::Synced) => w,
+        (None, Durability::Periodic) => 0,
+    };
+    let distinct: BTreeSet<_> = receipt.copies.iter().map(|copy| copy.node).collect();
+    let of_owners =
+        receipt.copies.iter().filter(|c| c.hint_for.is_none() && owners.contains(&c.node)).count();
+    let synced = receipt.copies.iter().filter(|copy| copy.synced).count();
+    (distinct.len() < w || of_owners < pw || synced < dw).then(|| {
+        format!("request #{number}: {receipt:?} falls short of w {w}, pw {pw}, dw {dw}")
+    })
+}

@@ -1,0 +1,171 @@
+//! `dunlin-sim`: runs seeds, and says how to replay those that fail.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use dunlin_sim::{Mutant, Overrides, Verdict, run};
+
+/// Runs whole clusters under seeds and checks what becomes of them.
+#[derive(Debug, Parser)]
+#[command(name = "dunlin-sim")]
+struct Arguments {
+    /// Run this seed.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Run these seeds, as FIRST..LAST (the last one is not run).
+    #[arg(long, value_parser = range)]
+    seeds: Option<std::ops::Range<u64>>,
+    /// Run so many fresh seeds.
+    #[arg(long)]
+    fresh: Option<u64>,
+    /// Print every event.
+    #[arg(long)]
+    trace: bool,
+    /// Say nothing of seeds that hold.
+    #[arg(long)]
+    quiet: bool,
+    /// How many nodes.
+    #[arg(long)]
+    nodes: Option<usize>,
+    /// N: how many owners each key has.
+    #[arg(long)]
+    replicas: Option<u8>,
+    /// Shards of each node.
+    #[arg(long)]
+    shards: Option<usize>,
+    /// Q: how many partitions, a power of two.
+    #[arg(long)]
+    partitions: Option<u16>,
+    /// How many clients.
+    #[arg(long)]
+    clients: Option<usize>,
+    /// Milliseconds for which clients and faults are at work.
+    #[arg(long)]
+    run_ms: Option<u64>,
+    /// No faults.
+    #[arg(long)]
+    calm: bool,
+    /// No disk forgets what it has synced.
+    #[arg(long)]
+    faithful_disks: bool,
+    /// Break something, to see that it is caught.
+    #[arg(long)]
+    mutant: Option<Mutant>,
+}
+
+impl Arguments {
+    fn overrides(&self) -> Overrides {
+        Overrides {
+            nodes: self.nodes,
+            replicas: self.replicas,
+            shards: self.shards,
+            partitions: self.partitions,
+            clients: self.clients,
+            run_ms: self.run_ms,
+            calm: self.calm,
+            faithful_disks: self.faithful_disks,
+            mutant: self.mutant,
+        }
+    }
+
+    fn seeds(&self) -> std::ops::Range<u64> {
+        match (self.seed, &self.seeds, self.fresh) {
+            (Some(seed), _, _) => seed..seed.saturating_add(1),
+            (None, Some(seeds), _) => seeds.clone(),
+            (None, None, fresh) => {
+                let first = fresh_seed();
+                first..first + fresh.unwrap_or(1)
+            }
+        }
+    }
+
+    /// The command that repeats a run.
+    fn replay(&self, seed: u64) -> String {
+        let mut command = format!("cargo run -p dunlin-sim -- --seed {seed}");
+        let mut add = |flag: &str, value: Option<String>| {
+            if let Some(value) = value {
+                command += &format!(" --{flag} {value}");
+            }
+        };
+        add("nodes", self.nodes.map(|value| value.to_string()));
+        add("replicas", self.replicas.map(|value| value.to_string()));
+        add("shards", self.shards.map(|value| value.to_string()));
+        add("partitions", self.partitions.map(|value| value.to_string()));
+        add("clients", self.clients.map(|value| value.to_string()));
+        add("run-ms", self.run_ms.map(|value| value.to_string()));
+        add("mutant", self.mutant.map(|value| value.to_string()));
+        for (flag, set) in [("calm", self.calm), ("faithful-disks", self.faithful_disks)] {
+            if set {
+                command += &format!(" --{flag}");
+            }
+        }
+        command
+    }
+}
+
+fn range(text: &str) -> Result<std::ops::Range<u64>, String> {
+    let parsed = text.split_once("..").and_then(|(first, last)| {
+        Some(first.parse().ok()?..last.parse().ok()?)
+    });
+    parsed.ok_or_else(|| format!("{text:?} is no range such as 0..100"))
+}
+
+/// A seed that nobody has chosen.
+#[expect(clippy::disallowed_methods, reason = "only the choice of a seed is not simulated")]
+fn fresh_seed() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| since.as_nanos() as u64) >> 8
+}
+
+#[expect(clippy::disallowed_methods, reason = "how fast it is, is not simulated")]
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let overrides = arguments.overrides();
+    let started = std::time::Instant::now();
+    let (mut runs, mut failed, mut virtual_us) = (0u64, Vec::new(), 0u64);
+    for seed in arguments.seeds() {
+        let verdict = match run(seed, &overrides, arguments.trace) {
+            Ok(verdict) => verdict,
+            Err(error) => {
+                eprintln!("seed {seed}: {error}");
+                return ExitCode::from(2);
+            }
+        };
+        runs += 1;
+        virtual_us += verdict.virtual_us;
+        if !verdict.violations.is_empty() {
+            failed.push(seed);
+        }
+        if !arguments.quiet || !verdict.violations.is_empty() {
+            tell(&verdict, &arguments.replay(seed));
+        }
+    }
+    let real = started.elapsed().as_secs_f64();
+    let simulated = virtual_us as f64 / 1e6;
+    println!(
+        "{runs} runs, {} failed {failed:?}; {simulated:.0} simulated seconds in {real:.1} s, {:.0} in each",
+        failed.len(),
+        simulated / real.max(1e-9)
+    );
+    if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn tell(verdict: &Verdict, replay: &str) {
+    let counts: Vec<String> =
+        verdict.counts.iter().map(|(what, count)| format!("{count} {what}")).collect();
+    println!(
+        "seed {}: hash {:016x}, {:.1} s, {} events; {}",
+        verdict.options.seed,
+        verdict.hash,
+        verdict.virtual_us as f64 / 1e6,
+        verdict.events,
+        counts.join(", ")
+    );
+    if !verdict.violations.is_empty() {
+        println!("  drawn options: {:?}", verdict.options);
+        for violation in &verdict.violations {
+            println!("  {violation}");
+        }
+        println!("  replay: {replay}");
+    }
+}

@@ -1,0 +1,171 @@
+//! Deliberately broken variants of the system, one for each checker, to show that it sees something.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::check::Checker;
+use crate::options::{FaultWeights, Options};
+
+/// What is broken, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Mutant {
+    /// Events arrive without what they replace.
+    ReplacesDropped,
+    /// The writer says that batches are synced before they are.
+    AckBeforeCommit,
+    /// A disk comes back as it was at an earlier clean stop, and says that it was closed in order.
+    DiskRestored,
+    /// A fallback's hint is acknowledged as an owner's copy.
+    HintAsOwner,
+    /// Log entries do not reach the disk.
+    LogSkipped,
+    /// Deletions of rows do not reach the disk.
+    RowDeletesSkipped,
+    /// A client is told that a write was not applied which was.
+    DeniedWrite,
+    /// Disks are wiped and nobody notes it.
+    SecretWipe,
+    /// Requests that are passed on arrive twice.
+    ForwardTwice,
+    /// Owners say that they hold what the reader holds.
+    AlwaysSame,
+    /// Hints never reach their owner.
+    HintsStuck,
+    /// Hints are confirmed by the network, and thrown away.
+    HintsVanish,
+    /// Owners never compare clocks.
+    RepairSilent,
+    /// Removals arrive with the claim that they saw everything.
+    RemovalsSeeAll,
+    /// A listing leaves out its last item.
+    ListingShort,
+    /// Reads show what was replaced as well.
+    StaleSibling,
+    /// A disk forgets what it had synced and does not say so.
+    AmnesiaDenied,
+    /// Rows of dropped buckets stay.
+    DropIgnored,
+}
+
+impl Mutant {
+    /// Every mutant.
+    pub const ALL: [Self; 18] = [
+        Self::ReplacesDropped,
+        Self::AckBeforeCommit,
+        Self::DiskRestored,
+        Self::HintAsOwner,
+        Self::LogSkipped,
+        Self::RowDeletesSkipped,
+        Self::DeniedWrite,
+        Self::SecretWipe,
+        Self::ForwardTwice,
+        Self::AlwaysSame,
+        Self::HintsStuck,
+        Self::HintsVanish,
+        Self::RepairSilent,
+        Self::RemovalsSeeAll,
+        Self::ListingShort,
+        Self::StaleSibling,
+        Self::AmnesiaDenied,
+        Self::DropIgnored,
+    ];
+
+    /// Its name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ReplacesDropped => "replaces-dropped",
+            Self::AckBeforeCommit => "ack-before-commit",
+            Self::DiskRestored => "disk-restored",
+            Self::HintAsOwner => "hint-as-owner",
+            Self::LogSkipped => "log-skipped",
+            Self::RowDeletesSkipped => "row-deletes-skipped",
+            Self::DeniedWrite => "denied-write",
+            Self::SecretWipe => "secret-wipe",
+            Self::ForwardTwice => "forward-twice",
+            Self::AlwaysSame => "always-same",
+            Self::HintsStuck => "hints-stuck",
+            Self::HintsVanish => "hints-vanish",
+            Self::RepairSilent => "repair-silent",
+            Self::RemovalsSeeAll => "removals-see-all",
+            Self::ListingShort => "listing-short",
+            Self::StaleSibling => "stale-sibling",
+            Self::AmnesiaDenied => "amnesia-denied",
+            Self::DropIgnored => "drop-ignored",
+        }
+    }
+
+    /// The checker that must see it.
+    pub fn caught_by(self) -> Checker {
+        match self {
+            Self::ReplacesDropped => Checker::Convergence,
+            Self::AckBeforeCommit | Self::HintAsOwner => Checker::Receipts,
+            Self::DiskRestored => Checker::Dots,
+            Self::LogSkipped => Checker::Invariants,
+            Self::RowDeletesSkipped => Checker::Resurrection,
+            Self::DeniedWrite => Checker::Denied,
+            Self::SecretWipe | Self::HintsVanish => Checker::Survival,
+            Self::ForwardTwice => Checker::Counters,
+            Self::AlwaysSame | Self::AmnesiaDenied => Checker::Freshness,
+            Self::HintsStuck => Checker::Drain,
+            Self::RepairSilent => Checker::Convergence,
+            Self::RemovalsSeeAll => Checker::AddsWin,
+            Self::ListingShort => Checker::Listing,
+            Self::StaleSibling => Checker::Siblings,
+            Self::DropIgnored => Checker::Buckets,
+        }
+    }
+
+    /// Makes the conditions likely under which the damage shows.
+    pub(crate) fn adapt(self, options: &mut Options) {
+        options.replicas = options.replicas.max(3);
+        options.nodes = options.nodes.max(4);
+        options.run_ms = options.run_ms.min(8_000);
+        options.think_us_max = options.think_us_max.min(20_000);
+        options.clients = options.clients.max(6);
+        options.client_timeout_ms = options.client_timeout_ms.max(1_000);
+        options.network.delay_us_max = options.network.delay_us_max.min(10_000);
+        options.fault_every_ms = options.fault_every_ms.min(400);
+        let faults = &mut options.faults;
+        (faults.amnesia, faults.wipe) = (0, 0);
+        match self {
+            Self::AckBeforeCommit => options.disk.sync_us_max = 100_000,
+            Self::DiskRestored => {
+                *faults = FaultWeights { stop: 2, crash: 3, ..FaultWeights::NONE };
+            }
+            Self::HintAsOwner | Self::HintsStuck | Self::HintsVanish => {
+                options.hints_bytes_max = 1 << 30;
+                *faults = FaultWeights { split: 3, crash: 5, ..FaultWeights::NONE };
+            }
+            Self::SecretWipe => *faults = FaultWeights { wipe: 3, crash: 1, ..FaultWeights::NONE },
+            Self::AmnesiaDenied => *faults = FaultWeights { amnesia: 3, ..FaultWeights::NONE },
+            Self::ReplacesDropped
+            | Self::LogSkipped
+            | Self::RowDeletesSkipped
+            | Self::DeniedWrite
+            | Self::ForwardTwice
+            | Self::AlwaysSame
+            | Self::RepairSilent
+            | Self::RemovalsSeeAll
+            | Self::ListingShort
+            | Self::StaleSibling
+            | Self::DropIgnored => {}
+        }
+    }
+}
+
+impl fmt::Display for Mutant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Mutant {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        Self::ALL.into_iter().find(|mutant| mutant.name() == name).ok_or_else(|| {
+            let known: Vec<_> = Self::ALL.iter().map(|mutant| mutant.name()).collect();
+            format!("no mutant is called {name:?}; there are {}", known.join(", "))
+        })
+    }
+}

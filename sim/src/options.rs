@@ -1,0 +1,276 @@
+//! What a run is like: everything about it, drawn from its seed.
+//!
+//! The draws are made in a fixed order before anything else, so an override changes what it names and
+//! leaves the other draws as they were.
+
+use dunlin_crdt::Kind;
+use dunlin_engine::EngineOptions;
+use dunlin_protocol::{BucketDefaults, Durability};
+use dunlin_ring::Quorum;
+
+use crate::mutant::Mutant;
+
+/// Everything about a run.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The seed that all else follows from.
+    pub seed: u64,
+    /// How many nodes there are.
+    pub nodes: usize,
+    /// N.
+    pub replicas: u8,
+    /// Shards of each node.
+    pub shards: usize,
+    /// Q.
+    pub partitions: u16,
+    /// The buckets that exist from the start.
+    pub buckets: Vec<BucketPlan>,
+    /// Clients, each with one request at a time.
+    pub clients: usize,
+    /// Keys that clients choose from, in each bucket.
+    pub keys: u64,
+    /// Elements and fields that clients choose from, under each key.
+    pub elements: u64,
+    /// The longest pause of a client between two requests.
+    pub think_us_max: u64,
+    /// How long a client waits for an answer.
+    pub client_timeout_ms: u64,
+    /// The longest value.
+    pub value_bytes_max: usize,
+    /// How long clients and faults are at work.
+    pub run_ms: u64,
+    /// How messages travel.
+    pub network: NetworkOptions,
+    /// How long the disk takes.
+    pub disk: DiskOptions,
+    /// Mean time between two faults.
+    pub fault_every_ms: u64,
+    /// How often each fault is chosen.
+    pub faults: FaultWeights,
+    /// How far a node's clock is off, either way.
+    pub skew_ms_max: u64,
+    /// Of a thousand inputs, so many are handled together with later ones before a flush.
+    pub late_flush_permille: u64,
+    /// Every so many events the whole state of one node is checked.
+    pub check_every: u64,
+    /// What the engine is told.
+    pub engine: EngineOptions,
+    /// Bytes of hints that a shard keeps.
+    pub hints_bytes_max: u64,
+    /// What is deliberately broken.
+    pub mutant: Option<Mutant>,
+}
+
+/// A bucket that exists from the start.
+#[derive(Clone, Copy, Debug)]
+pub struct BucketPlan {
+    /// What its keys are.
+    pub kind: Kind,
+    /// What requests get that ask for nothing else.
+    pub defaults: BucketDefaults,
+}
+
+/// How messages travel.
+#[derive(Clone, Copy, Debug)]
+pub struct NetworkOptions {
+    /// The shortest way.
+    pub delay_us_min: u64,
+    /// The usual longest way.
+    pub delay_us_max: u64,
+    /// Of a thousand messages, so many take up to a hundred times as long.
+    pub slow_permille: u64,
+    /// Of a thousand messages, so many are lost.
+    pub loss_permille: u64,
+    /// Of a thousand messages, so many come twice.
+    pub duplicate_permille: u64,
+}
+
+/// How long the disk takes.
+#[derive(Clone, Copy, Debug)]
+pub struct DiskOptions {
+    /// The longest commit of a group.
+    pub commit_us_max: u64,
+    /// The longest sync.
+    pub sync_us_max: u64,
+    /// How often what was only written is synced.
+    pub sync_every_ms: u64,
+}
+
+/// How often each fault is chosen, relative to the others.
+#[derive(Clone, Copy, Debug)]
+pub struct FaultWeights {
+    /// Links are cut.
+    pub split: u64,
+    /// A process dies, or its machine.
+    pub crash: u64,
+    /// A node is stopped in order and started again.
+    pub stop: u64,
+    /// A node handles nothing for a while.
+    pub pause: u64,
+    /// A disk is full for a while.
+    pub full: u64,
+    /// A sync fails.
+    pub sync_fails: u64,
+    /// A disk forgets what it had synced, and says so.
+    pub amnesia: u64,
+    /// A disk is replaced by an empty one.
+    pub wipe: u64,
+    /// A clock jumps.
+    pub clock: u64,
+}
+
+/// What a caller insists on, whatever the seed says.
+#[derive(Clone, Debug, Default)]
+pub struct Overrides {
+    /// How many nodes.
+    pub nodes: Option<usize>,
+    /// N.
+    pub replicas: Option<u8>,
+    /// Shards of each node.
+    pub shards: Option<usize>,
+    /// Q.
+    pub partitions: Option<u16>,
+    /// Clients.
+    pub clients: Option<usize>,
+    /// How long clients and faults are at work.
+    pub run_ms: Option<u64>,
+    /// No faults at all.
+    pub calm: bool,
+    /// No disk forgets what it has synced.
+    pub faithful_disks: bool,
+    /// What is deliberately broken.
+    pub mutant: Option<Mutant>,
+}
+
+impl Options {
+    /// Draws everything.
+    pub fn draw(seed: u64, rng: &mut fastrand::Rng, overrides: &Overrides) -> Self {
+        let nodes = rng.usize(3..=7);
+        let replicas = *pick(rng, &[1, 2, 3, 3, 3, 3, 3, 5]);
+        let shards = rng.usize(1..=3);
+        let partitions = *pick(rng, &[4, 8, 8, 16, 32]);
+        let mut kinds = Kind::ALL.to_vec();
+        rng.shuffle(&mut kinds);
+        kinds.truncate(rng.usize(2..=8));
+        let buckets = kinds.into_iter().map(|kind| BucketPlan { kind, defaults: defaults(rng) });
+        let mut options = Self {
+            seed,
+            nodes,
+            replicas,
+            shards,
+            partitions,
+            buckets: buckets.collect(),
+            clients: rng.usize(2..=12),
+            keys: rng.u64(1..=12),
+            elements: rng.u64(2..=40),
+            think_us_max: *pick(rng, &[2_000, 10_000, 50_000, 200_000]),
+            client_timeout_ms: *pick(rng, &[300, 1_000, 3_000, 8_000]),
+            value_bytes_max: *pick(rng, &[8, 8, 100, 5_000]),
+            run_ms: rng.u64(4_000..=20_000),
+            network: NetworkOptions {
+                delay_us_min: rng.u64(20..=500),
+                delay_us_max: *pick(rng, &[600, 2_000, 10_000, 40_000]),
+                slow_permille: *pick(rng, &[0, 0, 5, 30]),
+                loss_permille: *pick(rng, &[0, 0, 2, 10, 50]),
+                duplicate_permille: *pick(rng, &[0, 5, 50]),
+            },
+            disk: DiskOptions {
+                commit_us_max: *pick(rng, &[50, 500, 3_000]),
+                sync_us_max: *pick(rng, &[200, 2_000, 20_000, 100_000]),
+                sync_every_ms: *pick(rng, &[50, 200, 1_000]),
+            },
+            fault_every_ms: *pick(rng, &[150, 400, 1_000, 3_000]),
+            faults: FaultWeights {
+                split: *pick(rng, &[0, 3, 10]),
+                crash: *pick(rng, &[0, 2, 6]),
+                stop: *pick(rng, &[0, 1, 2]),
+                pause: *pick(rng, &[0, 1, 3]),
+                full: *pick(rng, &[0, 0, 1, 3]),
+                sync_fails: *pick(rng, &[0, 0, 1]),
+                amnesia: *pick(rng, &[0, 0, 0, 1]),
+                wipe: *pick(rng, &[0, 0, 0, 1]),
+                clock: *pick(rng, &[0, 0, 1]),
+            },
+            skew_ms_max: *pick(rng, &[0, 5, 100, 240, 240]),
+            late_flush_permille: *pick(rng, &[0, 100, 500]),
+            check_every: *pick(rng, &[500, 2_000]),
+            engine: engine(rng),
+            hints_bytes_max: *pick(rng, &[4_000, 1 << 20, 1 << 30]),
+            mutant: overrides.mutant,
+        };
+        options.apply(overrides);
+        options
+    }
+
+    fn apply(&mut self, overrides: &Overrides) {
+        self.nodes = overrides.nodes.unwrap_or(self.nodes).max(1);
+        self.replicas = overrides.replicas.unwrap_or(self.replicas).max(1);
+        self.shards = overrides.shards.unwrap_or(self.shards).max(1);
+        self.partitions = overrides.partitions.unwrap_or(self.partitions).max(1);
+        self.clients = overrides.clients.unwrap_or(self.clients).max(1);
+        self.run_ms = overrides.run_ms.unwrap_or(self.run_ms);
+        if overrides.faithful_disks {
+            self.faults.amnesia = 0;
+            self.faults.wipe = 0;
+        }
+        if overrides.calm {
+            self.faults = FaultWeights::NONE;
+            self.network.loss_permille = 0;
+        }
+        if let Some(mutant) = self.mutant {
+            mutant.adapt(self);
+        }
+    }
+}
+
+impl FaultWeights {
+    /// Nothing ever goes wrong.
+    pub const NONE: Self = Self {
+        split: 0,
+        crash: 0,
+        stop: 0,
+        pause: 0,
+        full: 0,
+        sync_fails: 0,
+        amnesia: 0,
+        wipe: 0,
+        clock: 0,
+    };
+}
+
+fn engine(rng: &mut fastrand::Rng) -> EngineOptions {
+    EngineOptions {
+        request_timeout_ms: *pick(rng, &[1_000, 5_000]),
+        fallback_after_ms: *pick(rng, &[20, 250]),
+        repairs_max: *pick(rng, &[1, 4]),
+        repair_page_bytes: *pick(rng, &[200, 5_000, 256 << 10]),
+        handoff_batch_bytes: *pick(rng, &[100, 256 << 10]),
+        checkpoint_every_ms: *pick(rng, &[100, 1_000, 10_000]),
+        slice_rows: *pick(rng, &[3, 512]),
+        notes_minted: true,
+        ..EngineOptions::default()
+    }
+}
+
+fn defaults(rng: &mut fastrand::Rng) -> BucketDefaults {
+    let quorums = [Quorum::Majority, Quorum::Majority, Quorum::Majority, Quorum::One, Quorum::All];
+    BucketDefaults {
+        r: *pick(rng, &quorums),
+        w: *pick(rng, &quorums),
+        dw: *pick(rng, &[None, None, None, Some(Quorum::One), Some(Quorum::Exactly(0))]),
+        durability: *pick(
+            rng,
+            &[Durability::Synced, Durability::Synced, Durability::Synced, Durability::Periodic],
+        ),
+    }
+}
+
+/// One of several, each as likely.
+pub(crate) fn pick<'a, T>(rng: &mut fastrand::Rng, of: &'a [T]) -> &'a T {
+    &of[rng.usize(..of.len())]
+}
+
+/// True so many times of a thousand.
+pub(crate) fn chance(rng: &mut fastrand::Rng, permille: u64) -> bool {
+    rng.u64(..1000) < permille
+}

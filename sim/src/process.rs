@@ -1,0 +1,363 @@
+//! The life of a node's process: how it starts on its disk, writes to it, stops and dies.
+
+use std::sync::Arc;
+
+use dunlin_engine::{Control, Input, Shard, SyncWhen};
+use dunlin_protocol::status::StorageState;
+use dunlin_ring::PartitionId;
+use dunlin_storage::{Batch, BatchId, Kv, KvError, MemoryKv, Replica, ReplicaOptions, Start};
+
+use crate::check::Checker;
+use crate::durable::Footprint;
+use crate::ledger::Held;
+use crate::mutant::Mutant;
+use crate::tamper;
+use crate::world::{Event, Process, World};
+use crate::writer::{Job, Part, Stage, Writer};
+
+/// How long a node takes to notice that its disk is full, or no longer is.
+const NOTICE_US_MAX: u64 = 50_000;
+/// How long a node with a failed disk lives on.
+const DYING_US_MAX: u64 = 20_000;
+
+impl World {
+    /// Starts the process of a node on what its disk holds.
+    pub(crate) fn boot(&mut self, node: usize) {
+        if self.nodes[node].process.is_some() {
+            return;
+        }
+        let mut start = self.nodes[node].kv.open();
+        if self.options.mutant == Some(Mutant::AmnesiaDenied) && matches!(start, Start::Amnesia { .. }) {
+            start = Start::Unclean;
+        }
+        self.trace.say(self.now, format_args!("n{node} starts, {start:?}"));
+        self.trace.add(self.now, node, "start", format!("{start:?}").as_bytes());
+        if let Start::Amnesia { .. } = start {
+            let kv = self.nodes[node].kv.clone();
+            self.nodes[node].durable.forgot(&kv);
+            self.disks_lost();
+        }
+        let me = self.nodes[node].id;
+        let kv: Arc<dyn Kv> = Arc::new(self.nodes[node].kv.clone());
+        let control = Control::open(
+            &*kv,
+            me,
+            Arc::clone(&self.layout),
+            self.options.engine.clone(),
+            self.rng.fork(),
+        );
+        let mut control = match control {
+            Ok(control) => control,
+            Err(error) => return self.complain(Checker::Invariants, format!("no start: {error}")),
+        };
+        let shards = self.options.shards;
+        let mut opened = Vec::new();
+        for shard in 0..shards {
+            let mine = |partition: &PartitionId| usize::from(partition.0) % shards == shard;
+            let all: Vec<PartitionId> = self.layout.partitions().iter().filter(mine).collect();
+            let owned = all.iter().copied().filter(|p| self.layout.is_owner(me, *p)).collect();
+            let options = ReplicaOptions {
+                partitions: self.layout.partitions(),
+                owned,
+                shard: all,
+                start: start.clone(),
+                hints_bytes_max: self.options.hints_bytes_max,
+            };
+            match Replica::open(Arc::clone(&kv), options, self.rng.fork()) {
+                Ok(mut replica) => {
+                    // Ordering: what an amnesia makes void is void on the disk before anything else
+                    // happens, for the disk will not report it twice.
+                    if let Some((id, batch)) = replica.take_staged() {
+                        self.write_now(node, &batch);
+                        replica.committed(id);
+                    }
+                    opened.push(Shard::new(
+                        replica,
+                        control.view(),
+                        self.options.engine.clone(),
+                        self.rng.fork(),
+                    ));
+                }
+                Err(error) => {
+                    return self.complain(Checker::Invariants, format!("no start: {error}"));
+                }
+            }
+        }
+        let _ = &mut control;
+        let state = &mut self.nodes[node];
+        state.process = Some(Process { control, shards: opened });
+        state.life += 1;
+        state.started_at = self.now;
+        state.paused_until = 0;
+        state.writer = Writer::new();
+        state.storage = StorageState::Ready;
+        let life = state.life;
+        self.feed(node, Part::Control, Input::Started);
+        for shard in 0..shards {
+            self.feed(node, Part::Shard(shard), Input::Started);
+        }
+        self.after(self.options.disk.sync_every_ms * 1000, Event::SyncTick { node, life });
+    }
+
+    /// Writes and syncs a batch, between two lives of a process.
+    fn write_now(&mut self, node: usize, batch: &Batch) {
+        let state = &mut self.nodes[node];
+        if state.kv.commit(batch).is_ok() {
+            state.durable.written(Footprint::of(batch));
+        }
+        if state.kv.sync().is_ok() {
+            let copies = state.durable.synced();
+            for (dot, hint_for) in copies {
+                self.ledger.copy(&dot, node, hint_for, Held::Synced);
+            }
+        }
+    }
+
+    /// The process ends in order: everything is written, and the next start is a clean one.
+    pub(crate) fn stop(&mut self, node: usize) {
+        if self.nodes[node].process.is_none() || self.nodes[node].storage != StorageState::Ready {
+            return self.crash(node, usize::MAX);
+        }
+        self.feed(node, Part::Control, Input::Stopping);
+        self.flush(node, Part::Control);
+        for shard in 0..self.options.shards {
+            self.feed(node, Part::Shard(shard), Input::Stopping);
+            self.flush(node, Part::Shard(shard));
+        }
+        let jobs: Vec<Job> = self.nodes[node].writer.queue.drain(..).collect();
+        for job in jobs {
+            if !self.nodes[node].writer.is_void(&job) && !self.commit(node, &job) {
+                return self.crash(node, usize::MAX);
+            }
+        }
+        let state = &mut self.nodes[node];
+        if state.kv.close_clean().is_err() {
+            return self.crash(node, usize::MAX);
+        }
+        for (dot, hint_for) in state.durable.synced() {
+            self.ledger.copy(&dot, node, hint_for, Held::Synced);
+        }
+        let state = &mut self.nodes[node];
+        state.process = None;
+        state.life += 1;
+        state.crashes.push(self.now);
+        if self.options.mutant == Some(Mutant::DiskRestored) {
+            state.saved = Some(tamper::copy_of(&state.kv));
+        }
+        self.trace.say(self.now, format_args!("n{node} stops"));
+    }
+
+    /// The process dies. Of what was not synced, the oldest `kept` batches are on the disk.
+    pub(crate) fn crash(&mut self, node: usize, kept: usize) {
+        let state = &mut self.nodes[node];
+        if state.process.take().is_none() {
+            return;
+        }
+        state.life += 1;
+        let lost = state.kv.crash(kept);
+        for (dot, hint_for) in state.durable.crashed(kept) {
+            self.ledger.copy(&dot, node, hint_for, Held::Synced);
+        }
+        self.nodes[node].crashes.push(self.now);
+        self.trace.say(self.now, format_args!("n{node} dies, {lost} batches lost"));
+        self.trace.add(self.now, node, "crash", &(lost as u64).to_be_bytes());
+        self.count("crashes");
+        if self.options.mutant == Some(Mutant::DiskRestored)
+            && let Some(saved) = self.nodes[node].saved.take()
+        {
+            self.nodes[node].kv = saved;
+        }
+    }
+
+    /// A disk has lost what it had synced: notes what no disk holds any more.
+    pub(crate) fn disks_lost(&mut self) {
+        let partitions = self.layout.partitions();
+        let nodes = &self.nodes;
+        self.ledger.disks_lost(|minted| {
+            let (partition, dot) = (minted.row.partition(partitions), &minted.event.dot);
+            let known = nodes.iter().any(|node| node.durable.claims(partition, dot));
+            let held = match minted.event.cell {
+                Some(_) => known || nodes.iter().any(|node| node.durable.holds(partition, dot)),
+                None => known,
+            };
+            (held, known)
+        });
+    }
+
+    /// The disk is another, empty one. The process must not run.
+    pub(crate) fn wipe(&mut self, node: usize) {
+        self.trace.say(self.now, format_args!("n{node} has an empty disk"));
+        let state = &mut self.nodes[node];
+        state.kv = MemoryKv::new();
+        if self.options.mutant == Some(Mutant::SecretWipe) {
+            return;
+        }
+        state.durable.wiped();
+        state.losses.push(self.now);
+        self.disks_lost();
+        self.count("wipes");
+    }
+
+    /// The disk forgets the newest of what it has synced. The process must not run.
+    pub(crate) fn forget(&mut self, node: usize, batches: usize) {
+        let lost = self.nodes[node].kv.forget(batches);
+        self.trace.say(self.now, format_args!("n{node} has forgotten {lost} batches"));
+        if self.options.mutant != Some(Mutant::AmnesiaDenied) && lost > 0 {
+            self.nodes[node].losses.push(self.now);
+            self.count("amnesias");
+        }
+    }
+
+    pub(crate) fn enqueue(
+        &mut self,
+        node: usize,
+        part: Part,
+        id: BatchId,
+        mut batch: Batch,
+        sync: SyncWhen,
+    ) {
+        tamper::batch(self.options.mutant, &mut batch);
+        if self.options.mutant == Some(Mutant::AckBeforeCommit) {
+            let life = self.nodes[node].life;
+            let input = Box::new(Input::Committed { written: id, synced: id });
+            self.after(1, Event::Input { node, life, part, input });
+        }
+        let writer = &mut self.nodes[node].writer;
+        writer.queue.push_back(Job { part, id, batch, sync });
+        self.start_commit(node);
+    }
+
+    fn start_commit(&mut self, node: usize) {
+        let writer = &mut self.nodes[node].writer;
+        if writer.stage == Stage::Idle && !writer.queue.is_empty() {
+            writer.stage = Stage::Committing;
+            let took = self.rng.u64(1..=self.options.disk.commit_us_max);
+            self.disk_after(node, took);
+        }
+    }
+
+    fn disk_after(&mut self, node: usize, us: u64) {
+        let life = self.nodes[node].life;
+        self.after(us, Event::Disk { node, life });
+    }
+
+    pub(crate) fn disk_step(&mut self, node: usize) {
+        match self.nodes[node].writer.stage {
+            Stage::Idle => {}
+            Stage::Committing => self.commit_group(node),
+            Stage::Syncing => self.sync(node),
+        }
+    }
+
+    fn commit_group(&mut self, node: usize) {
+        let jobs: Vec<Job> = self.nodes[node].writer.queue.drain(..).collect();
+        let mut wants_sync = false;
+        for job in jobs {
+            if self.nodes[node].writer.is_void(&job) {
+                continue;
+            }
+            if self.commit(node, &job) {
+                wants_sync |= job.sync == SyncWhen::Now;
+            } else {
+                self.nodes[node].writer.refuse(&job);
+                let life = self.nodes[node].life;
+                let (part, input) = (job.part, Box::new(Input::CommitRefused(job.id)));
+                self.after(1, Event::Input { node, life, part, input });
+                self.count("refused commits");
+                self.notice(node, StorageState::Full);
+            }
+        }
+        if wants_sync {
+            // Some writers report what is written before they sync it.
+            if self.rng.bool() {
+                self.report_progress(node);
+            }
+            self.start_sync(node);
+        } else {
+            self.report_progress(node);
+            self.nodes[node].writer.stage = Stage::Idle;
+            self.start_commit(node);
+        }
+    }
+
+    fn commit(&mut self, node: usize, job: &Job) -> bool {
+        let state = &mut self.nodes[node];
+        if state.kv.commit(&job.batch).is_err() {
+            return false;
+        }
+        state.writer.wrote(job.part, job.id);
+        if !job.batch.is_empty() {
+            let footprint = Footprint::of(&job.batch);
+            for (dot, hint_for) in footprint.copies() {
+                self.ledger.copy(&dot, node, hint_for, Held::Written);
+            }
+            self.nodes[node].durable.written(footprint);
+        }
+        true
+    }
+
+    fn start_sync(&mut self, node: usize) {
+        self.nodes[node].writer.stage = Stage::Syncing;
+        let took = self.rng.u64(1..=self.options.disk.sync_us_max);
+        self.disk_after(node, took);
+    }
+
+    fn sync(&mut self, node: usize) {
+        let state = &mut self.nodes[node];
+        match state.kv.sync() {
+            Ok(()) => {
+                state.writer.synced();
+                for (dot, hint_for) in state.durable.synced() {
+                    self.ledger.copy(&dot, node, hint_for, Held::Synced);
+                }
+                self.report_progress(node);
+                self.nodes[node].writer.stage = Stage::Idle;
+                self.start_commit(node);
+            }
+            Err(KvError::Poisoned | KvError::Io { .. }) | Err(_) => {
+                self.count("failed syncs");
+                self.notice(node, StorageState::Failed);
+                let kept = self.rng.usize(0..=3);
+                let wait = self.rng.u64(1..=DYING_US_MAX);
+                let life = self.nodes[node].life;
+                let end = crate::faults::FaultEnd::Die { node, life, kept };
+                self.after(wait, Event::FaultEnds(end));
+            }
+        }
+    }
+
+    fn report_progress(&mut self, node: usize) {
+        let life = self.nodes[node].life;
+        let progress: Vec<_> =
+            self.nodes[node].writer.progress.iter().map(|(part, p)| (*part, *p)).collect();
+        for (part, progress) in progress {
+            let (written, synced) = (progress.written, progress.synced);
+            let input = Box::new(Input::Committed { written, synced });
+            self.after(1, Event::Input { node, life, part, input });
+        }
+    }
+
+    pub(crate) fn sync_tick(&mut self, node: usize) {
+        let life = self.nodes[node].life;
+        self.after(self.options.disk.sync_every_ms * 1000, Event::SyncTick { node, life });
+        let writer = &self.nodes[node].writer;
+        if writer.stage == Stage::Idle && writer.has_unsynced() {
+            self.start_sync(node);
+        }
+    }
+
+    /// The process notices, in a while, how its disk is.
+    pub(crate) fn notice(&mut self, node: usize, state: StorageState) {
+        if self.nodes[node].process.is_none() || self.nodes[node].storage == state {
+            return;
+        }
+        self.nodes[node].storage = state;
+        let life = self.nodes[node].life;
+        let wait = self.rng.u64(1..NOTICE_US_MAX);
+        let parts = (0..self.options.shards).map(Part::Shard).chain([Part::Control]);
+        for part in parts {
+            let input = Box::new(Input::StorageChanged(state));
+            self.after(wait, Event::Input { node, life, part, input });
+        }
+    }
+}

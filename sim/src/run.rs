@@ -1,0 +1,318 @@
+//! One run: a cluster is born, clients and faults are let loose, everything heals, and then it is
+//! checked what became of it all.
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use dunlin_crdt::Kind;
+use dunlin_protocol::peer::{RangeScope, RowRange};
+use dunlin_protocol::request::{Page, Query, ReadOptions};
+use dunlin_ring::{BucketId, Layout, Member, MemberState, NodeId, PartitionCount, Quorum, RingError};
+use dunlin_storage::MemoryKv;
+
+use crate::check::{self, Checker, Evidence, NodeEnd, PartitionEnd, Violation, is_quiet};
+use crate::clients::Client;
+use crate::durable::Durable;
+use crate::history::{Action, Op, Outcome};
+use crate::options::{Options, Overrides};
+use crate::trace::Trace;
+use crate::world::{Event, Node, World};
+use crate::writer::Writer;
+
+/// How long a cluster may take to come to rest, once everything is healed.
+const REST_US_MAX: u64 = 180_000_000;
+/// How often it is asked whether it has.
+const REST_STEP_US: u64 = 1_000_000;
+/// How long the cluster has to be born and to make its buckets.
+const BIRTH_US: u64 = 3_000_000;
+/// How long the last reads may take.
+const READS_US: u64 = 12_000_000;
+
+/// What became of a run.
+#[derive(Clone, Debug)]
+pub struct Verdict {
+    /// Everything about the run.
+    pub options: Options,
+    /// The hash over all that happened.
+    pub hash: u64,
+    /// How many things happened.
+    pub events: u64,
+    /// The virtual time that it took, in microseconds.
+    pub virtual_us: u64,
+    /// Counts of what happened, by name.
+    pub counts: BTreeMap<&'static str, u64>,
+    /// What does not hold.
+    pub violations: Vec<Violation>,
+}
+
+/// Runs a seed. With `printed` every event is a line on standard output.
+///
+/// # Errors
+/// [`RingError`] if the overrides make no cluster.
+pub fn run(seed: u64, overrides: &Overrides, printed: bool) -> Result<Verdict, RingError> {
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let options = Options::draw(seed, &mut rng, overrides);
+    let layout = Arc::new(layout(&options)?);
+    let mut world = World::new(options, rng, layout, Trace::new(printed));
+    let ran = catch_unwind(AssertUnwindSafe(|| world.live()));
+    if let Err(panic) = ran {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("?");
+        world.complain(Checker::Invariants, format!("panicked: {text}"));
+    }
+    Ok(Verdict {
+        hash: world.trace.hash(),
+        events: world.trace.events(),
+        virtual_us: world.now,
+        counts: world.counts,
+        violations: world.violations,
+        options: world.options,
+    })
+}
+
+fn layout(options: &Options) -> Result<Layout, RingError> {
+    let members = (0..options.nodes).map(|at| Member {
+        id: NodeId::from_name(&format!("n{at}")),
+        name: format!("n{at}"),
+        address: format!("n{at}:7400"),
+        zone: format!("z{}", at % 3),
+        capacity: 1,
+        state: MemberState::Active,
+    });
+    Layout::first(members.collect(), options.replicas, PartitionCount::new(options.partitions)?)
+}
+
+impl World {
+    fn live(&mut self) {
+        self.be_born();
+        self.make_buckets();
+        for client in 0..self.options.clients {
+            self.after(client as u64 * 100, Event::Act { client });
+        }
+        self.next_fault();
+        self.run_until(self.now + self.options.run_ms * 1000);
+        self.heal();
+        self.history.healed_from = self.history.ops.len();
+        let last_acts = self.rng.u64(..2_000_000);
+        self.run_until(self.now + last_acts);
+        self.clients.iter_mut().for_each(|client| client.stopped = true);
+        // The last requests come to their end.
+        self.run_until(self.now + self.options.client_timeout_ms * 1000 + 1_000_000);
+        self.come_to_rest();
+        self.read_all();
+        self.judge();
+    }
+
+    fn be_born(&mut self) {
+        let most = self.options.skew_ms_max as i64;
+        for at in 0..self.options.nodes {
+            let skew_ms = self.rng.i64(-most..=most);
+            self.nodes.push(Node {
+                id: NodeId::from_name(&format!("n{at}")),
+                kv: MemoryKv::new(),
+                durable: Durable::default(),
+                writer: Writer::new(),
+                process: None,
+                life: 0,
+                started_at: 0,
+                paused_until: 0,
+                skew_ms,
+                storage: dunlin_protocol::status::StorageState::Ready,
+                losses: Vec::new(),
+                crashes: Vec::new(),
+                saved: None,
+            });
+        }
+        for at in 0..self.options.nodes {
+            self.boot(at);
+        }
+        self.run_until(self.now + BIRTH_US);
+        self.clients = vec![Client::default(); self.options.clients];
+    }
+
+    /// The buckets are made before anything goes wrong, but for what a lossy network does.
+    fn make_buckets(&mut self) {
+        let checking = self.clients.len();
+        for at in 0..self.options.buckets.len() {
+            let name = format!("b{at}");
+            for attempt in 0..100 {
+                let node = (at + attempt) % self.nodes.len();
+                let asked = self.ask(checking, node, Action::Create(name.clone()), 1_500);
+                self.run_until(self.now + 200_000);
+                let mut waits = 0;
+                while matches!(self.history.ops[asked].outcome, Outcome::Pending) && waits < 10 {
+                    self.run_until(self.now + 200_000);
+                    waits += 1;
+                }
+                if matches!(self.history.ops[asked].outcome, Outcome::Bucket(_)) {
+                    break;
+                }
+            }
+        }
+        self.run_until(self.now + 500_000);
+    }
+
+    fn come_to_rest(&mut self) {
+        let until = self.now + REST_US_MAX;
+        while self.now < until {
+            self.run_until(self.now + REST_STEP_US);
+            if self.is_at_rest() {
+                return;
+            }
+        }
+    }
+
+    fn is_at_rest(&self) -> bool {
+        // Cheap things first: most steps end here.
+        let idle = |node: &Node| {
+            node.process.as_ref().is_some_and(|process| {
+                process.shards.iter().all(|shard| {
+                    let tally = shard.replica().tally();
+                    shard.is_idle() && tally.hints == 0 && tally.log_entries == 0 && !tally.counting
+                })
+            })
+        };
+        if !self.nodes.iter().all(idle) {
+            return false;
+        }
+        let ends = self.ends();
+        let equal = self.layout.partitions().iter().all(|partition| {
+            let mut of = ends.iter().filter_map(|node| node.partitions.get(&partition));
+            let first = of.next().map(|end| &end.clock);
+            of.all(|end| Some(&end.clock) == first && end.whole)
+        });
+        let dropped_gone = ends.iter().all(|node| {
+            let dropped = |bucket| node.buckets.get(bucket).is_some_and(|b| b.dropped);
+            node.partitions.values().all(|end| !end.rows.keys().any(|row| dropped(&row.bucket)))
+        });
+        equal && dropped_gone && ends.iter().all(is_quiet)
+    }
+
+    /// What every node holds now.
+    fn ends(&self) -> Vec<NodeEnd> {
+        let buckets: Vec<BucketId> = {
+            let views = self.nodes.iter().filter_map(|node| node.process.as_ref());
+            let mut all: Vec<BucketId> =
+                views.flat_map(|p| p.control.view().buckets.keys().copied().collect::<Vec<_>>()).collect();
+            all.extend(self.ledger.rows().map(|(row, _)| row.bucket));
+            all.sort_unstable();
+            all.dedup();
+            all
+        };
+        self.nodes.iter().map(|node| self.end_of(node, &buckets)).collect()
+    }
+
+    fn end_of(&self, node: &Node, buckets: &[BucketId]) -> NodeEnd {
+        let mut end = NodeEnd {
+            id: node.id,
+            losses: node.losses.clone(),
+            crashes: node.crashes.clone(),
+            unsynced: node.writer.has_unsynced() || !node.writer.queue.is_empty(),
+            idle: true,
+            ..NodeEnd::default()
+        };
+        let Some(process) = &node.process else { return end };
+        end.buckets = (*process.control.view().buckets).clone();
+        for shard in &process.shards {
+            let (replica, tally) = (shard.replica(), shard.replica().tally());
+            end.hints += tally.hints;
+            end.log_entries += tally.log_entries;
+            end.idle &= shard.is_idle();
+            for partition in replica.owned() {
+                let mut held = PartitionEnd {
+                    clock: replica.clock(partition).clone(),
+                    whole: replica.is_whole(partition),
+                    rows: BTreeMap::new(),
+                };
+                for bucket in buckets {
+                    let scope = RangeScope::Keys { prefix: bytes::Bytes::new(), after: None };
+                    let range = RowRange { bucket: *bucket, scope };
+                    held.rows.extend(replica.rows(partition, &range).flatten());
+                }
+                end.partitions.insert(partition, held);
+            }
+        }
+        end
+    }
+
+    /// Reads everything once more, in every way there is, from all owners.
+    fn read_all(&mut self) {
+        self.history.final_from = self.history.ops.len();
+        let mut keys: Vec<(BucketId, bytes::Bytes)> =
+            self.ledger.rows().map(|(row, _)| (row.bucket, row.key.clone())).collect();
+        keys.dedup();
+        let stands = |world: &World, bucket: &BucketId| {
+            world.nodes.iter().all(|node| {
+                let view = node.process.as_ref().map(|process| process.control.view());
+                view.is_some_and(|view| view.bucket(*bucket).is_some())
+            })
+        };
+        let mut actions = Vec::new();
+        let page = Page { after: None, limit: 10_000 };
+        for (bucket, key) in keys {
+            if !stands(self, &bucket) {
+                continue;
+            }
+            let (count, all) = (Query::Count(page.clone()), page.clone());
+            let queries = match self.history.kind(bucket) {
+                Some(Kind::Set) => vec![Query::Elements(all), count],
+                Some(Kind::Map) => vec![Query::Fields { prefix: bytes::Bytes::new(), page: all }, count],
+                Some(_) => vec![Query::Value],
+                None => Vec::new(),
+            };
+            let options = ReadOptions { r: Some(Quorum::All), ..ReadOptions::default() };
+            actions.extend(queries.into_iter().map(|query| {
+                let key = key.clone();
+                Action::Read { bucket, key, query, options }
+            }));
+        }
+        let buckets: Vec<BucketId> = self.history.buckets.keys().copied().collect();
+        for bucket in buckets.into_iter().filter(|bucket| stands(self, bucket)) {
+            for partition in self.layout.partitions().iter() {
+                actions.push(Action::Keys { bucket, partition, after: None, limit: 10_000 });
+            }
+        }
+        let checking = self.clients.len();
+        for action in actions {
+            let node = self.rng.usize(..self.nodes.len());
+            self.ask(checking, node, action, 8_000);
+            self.run_until(self.now + 500);
+        }
+        let last = self.now + READS_US;
+        let pending = |op: &Op| matches!(op.outcome, Outcome::Pending);
+        while self.now < last && self.history.ops[self.history.final_from..].iter().any(pending) {
+            self.run_until(self.now + 100_000);
+        }
+    }
+
+    fn judge(&mut self) {
+        for node in 0..self.nodes.len() {
+            self.check_node(node);
+        }
+        self.note_drops();
+        let ends = self.ends();
+        let evidence = Evidence::new(&self.history, &self.ledger, &self.layout, &ends);
+        let found = check::all(&evidence);
+        for Violation { checker, sentence } in found {
+            self.complain(checker, sentence);
+        }
+    }
+
+    /// A bucket may be gone if a client asked for that and was not told that nothing was done.
+    fn note_drops(&mut self) {
+        let names: Vec<String> = self
+            .history
+            .ops
+            .iter()
+            .filter(|op| !op.outcome.is_not_applied())
+            .filter_map(|op| match &op.action {
+                Action::Drop(name) => Some(name.clone()),
+                _ => None,
+            })
+            .collect();
+        for known in self.history.buckets.values_mut() {
+            known.may_be_dropped = names.iter().any(|name| name == known.bucket.name.as_str());
+        }
+    }
+}

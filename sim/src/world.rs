@@ -1,0 +1,482 @@
+//! A whole cluster on virtual time: the queue of what is to happen, and what happens then.
+//!
+//! ```text
+//!   queue (time, order) -> Event -> Control or Shard::handle -> effects -> queue
+//! ```
+//!
+//! Events at one time happen in the order in which they were put into the queue, all randomness is one
+//! generator, and every map is ordered; so a seed has one trace.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use dunlin_engine::{Control, Effect, Input, Note, Now, ReplyTo, Shard, Time, TimerId, View};
+use dunlin_protocol::codec::{self, CodecLimits};
+use dunlin_protocol::peer::{HandoffMessage, OperationMessage, PeerBody, PeerMessage};
+use dunlin_protocol::request::Request;
+use dunlin_protocol::response::Answer;
+use dunlin_protocol::status::StorageState;
+use dunlin_ring::{Layout, NodeId, PartitionId};
+use dunlin_storage::MemoryKv;
+
+use crate::check::{Checker, Violation, check_receipt};
+use crate::clients::Client;
+use crate::durable::Durable;
+use crate::faults::{FaultEnd, Faults};
+use crate::history::History;
+use crate::ledger::Ledger;
+use crate::network::Network;
+use crate::options::{Options, chance};
+use crate::tamper;
+use crate::trace::Trace;
+use crate::writer::{Part, Writer};
+
+/// More complaints of one run say nothing new.
+const VIOLATIONS_MAX: usize = 50;
+/// How long a snapshot of the cluster takes from the control part to the shards.
+const PUBLISH_US: u64 = 20;
+
+/// Something that is going to happen.
+#[derive(Clone, Debug)]
+pub(crate) enum Event {
+    /// A message arrives at a node.
+    Deliver { to: usize, from: usize, bytes: Arc<[u8]> },
+    /// A request of a client arrives at a node.
+    Request { node: usize, reply_to: ReplyTo, request: Box<Request>, timeout_ms: u64 },
+    /// An input of one life of a node.
+    Input { node: usize, life: u64, part: Part, input: Box<Input> },
+    /// What a part has staged becomes a batch.
+    Flush { node: usize, life: u64, part: Part },
+    /// The writer has come to the end of a stage.
+    Disk { node: usize, life: u64 },
+    /// The writer syncs what is only written.
+    SyncTick { node: usize, life: u64 },
+    /// A client does something.
+    Act { client: usize },
+    /// An answer arrives at a client.
+    Answered { reply_to: ReplyTo, answer: Box<Answer> },
+    /// Nobody listened at the node.
+    NotSent { reply_to: ReplyTo },
+    /// A client waits no longer.
+    GiveUp { reply_to: ReplyTo },
+    /// Something goes wrong.
+    Fault,
+    /// Something is right again.
+    FaultEnds(FaultEnd),
+}
+
+/// The running process of a node.
+pub(crate) struct Process {
+    pub(crate) control: Control,
+    pub(crate) shards: Vec<Shard>,
+}
+
+/// A node: a disk that stays, and a process that comes and goes.
+pub(crate) struct Node {
+    pub(crate) id: NodeId,
+    pub(crate) kv: MemoryKv,
+    pub(crate) durable: Durable,
+    pub(crate) writer: Writer,
+    pub(crate) process: Option<Process>,
+    /// How many processes there were; what belongs to an earlier one is void.
+    pub(crate) life: u64,
+    pub(crate) started_at: u64,
+    pub(crate) paused_until: u64,
+    /// How far its clock is ahead, in milliseconds.
+    pub(crate) skew_ms: i64,
+    pub(crate) storage: StorageState,
+    /// When its disk lost what was synced.
+    pub(crate) losses: Vec<u64>,
+    /// When its process died.
+    pub(crate) crashes: Vec<u64>,
+    /// The disk at the last clean stop, for a mutant.
+    pub(crate) saved: Option<MemoryKv>,
+}
+
+/// Everything.
+pub(crate) struct World {
+    pub(crate) options: Options,
+    pub(crate) rng: fastrand::Rng,
+    pub(crate) now: u64,
+    order: u64,
+    queue: BTreeMap<(u64, u64), Event>,
+    pub(crate) layout: Arc<Layout>,
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) network: Network,
+    pub(crate) faults: Faults,
+    pub(crate) clients: Vec<Client>,
+    pub(crate) asked: BTreeMap<ReplyTo, usize>,
+    pub(crate) history: History,
+    pub(crate) ledger: Ledger,
+    pub(crate) trace: Trace,
+    pub(crate) violations: Vec<Violation>,
+    /// The wall clock at the start, in milliseconds.
+    pub(crate) epoch_ms: u64,
+    until_check: u64,
+    pub(crate) counts: BTreeMap<&'static str, u64>,
+}
+
+impl World {
+    pub(crate) fn new(
+        options: Options,
+        rng: fastrand::Rng,
+        layout: Arc<Layout>,
+        trace: Trace,
+    ) -> Self {
+        Self {
+            network: Network::new(options.network),
+            faults: Faults::default(),
+            clients: Vec::new(),
+            asked: BTreeMap::new(),
+            history: History::default(),
+            ledger: Ledger::default(),
+            violations: Vec::new(),
+            epoch_ms: 1_700_000_000_000,
+            until_check: options.check_every,
+            counts: BTreeMap::new(),
+            now: 0,
+            order: 0,
+            queue: BTreeMap::new(),
+            nodes: Vec::new(),
+            options,
+            rng,
+            layout,
+            trace,
+        }
+    }
+
+    pub(crate) fn at(&mut self, at: u64, event: Event) {
+        self.order += 1;
+        self.queue.insert((at.max(self.now), self.order), event);
+    }
+
+    pub(crate) fn after(&mut self, us: u64, event: Event) {
+        self.at(self.now + us, event);
+    }
+
+    /// Lets happen what is to happen up to a time.
+    pub(crate) fn run_until(&mut self, until: u64) {
+        while self.queue.first_key_value().is_some_and(|((at, _), _)| *at <= until) {
+            let Some(((at, _), event)) = self.queue.pop_first() else { break };
+            self.now = at;
+            self.step(event);
+            if self.violations.len() >= VIOLATIONS_MAX {
+                return;
+            }
+        }
+        self.now = until;
+    }
+
+    pub(crate) fn complain(&mut self, checker: Checker, sentence: String) {
+        self.trace.say(self.now, format_args!("VIOLATION {checker}: {sentence}"));
+        let known = self.violations.iter().filter(|known| known.checker == checker).count();
+        if known < 5 {
+            self.violations.push(Violation { checker, sentence });
+        }
+    }
+
+    pub(crate) fn count(&mut self, what: &'static str) {
+        *self.counts.entry(what).or_default() += 1;
+    }
+
+    pub(crate) fn clock(&self, node: usize) -> Now {
+        let node = &self.nodes[node];
+        let wall = (self.epoch_ms + self.now / 1000).saturating_add_signed(node.skew_ms);
+        Now {
+            time: Time(self.now.saturating_sub(node.started_at)),
+            wall: dunlin_crdt::Millis(wall),
+        }
+    }
+
+    /// Where a message for a partition goes in a node.
+    pub(crate) fn shard_of(&self, partition: PartitionId) -> Part {
+        Part::Shard(usize::from(partition.0) % self.options.shards)
+    }
+
+    fn step(&mut self, event: Event) {
+        let node = match &event {
+            Event::Deliver { to: node, .. }
+            | Event::Request { node, .. }
+            | Event::Input { node, .. }
+            | Event::Flush { node, .. }
+            | Event::Disk { node, .. }
+            | Event::SyncTick { node, .. } => Some(*node),
+            Event::Act { .. }
+            | Event::Answered { .. }
+            | Event::NotSent { .. }
+            | Event::GiveUp { .. }
+            | Event::Fault
+            | Event::FaultEnds(_) => None,
+        };
+        if let Some(node) = node
+            && self.nodes[node].paused_until > self.now
+        {
+            // A stopped process finds everything in its sockets and queues when it goes on.
+            let until = self.nodes[node].paused_until;
+            return self.at(until, event);
+        }
+        match event {
+            Event::Deliver { to, from, bytes } => self.deliver(to, from, &bytes),
+            Event::Request { node, reply_to, request, timeout_ms } => {
+                self.request(node, reply_to, *request, timeout_ms);
+            }
+            Event::Input { node, life, part, input } if self.nodes[node].life == life => {
+                self.feed(node, part, *input);
+            }
+            Event::Flush { node, life, part } if self.nodes[node].life == life => {
+                self.flush(node, part);
+            }
+            Event::Disk { node, life } if self.nodes[node].life == life => self.disk_step(node),
+            Event::SyncTick { node, life } if self.nodes[node].life == life => {
+                self.sync_tick(node);
+            }
+            // Of an earlier life.
+            Event::Input { .. } | Event::Flush { .. } | Event::Disk { .. } | Event::SyncTick { .. } => {}
+            Event::Act { client } => self.act(client),
+            Event::Answered { reply_to, answer } => self.answered(reply_to, *answer),
+            Event::NotSent { reply_to } => self.not_sent(reply_to),
+            Event::GiveUp { reply_to } => self.give_up(reply_to),
+            Event::Fault => self.fault(),
+            Event::FaultEnds(end) => self.fault_ends(end),
+        }
+        self.check_now_and_then();
+    }
+
+    fn check_now_and_then(&mut self) {
+        self.until_check = self.until_check.saturating_sub(1);
+        if self.until_check == 0 {
+            self.until_check = self.options.check_every;
+            let node = self.rng.usize(..self.nodes.len());
+            self.check_node(node);
+        }
+    }
+
+    /// Checks all that a node holds in memory.
+    pub(crate) fn check_node(&mut self, node: usize) {
+        let Some(process) = &self.nodes[node].process else { return };
+        let broken: Vec<String> =
+            process.shards.iter().filter_map(|shard| shard.check_invariants().err()).collect();
+        for sentence in broken {
+            self.complain(Checker::Invariants, format!("node {node}: {sentence}"));
+        }
+    }
+
+    fn deliver(&mut self, to: usize, from: usize, bytes: &[u8]) {
+        if self.nodes[to].process.is_none() {
+            return;
+        }
+        let message = match codec::decode::<PeerMessage>(bytes, CodecLimits::default()) {
+            Ok(message) => message,
+            Err(error) => {
+                let sentence = format!("a message of node {from} to {to} can't be read: {error}");
+                return self.complain(Checker::Invariants, sentence);
+            }
+        };
+        self.trace.add(self.now, to, "deliver", bytes);
+        let from = self.nodes[from].id;
+        let heard = |body| Input::Received { from, body };
+        match message.body {
+            PeerBody::Control(body) => {
+                self.feed(to, Part::Control, heard(PeerBody::Control(body)));
+                return;
+            }
+            PeerBody::Operation { partition, .. }
+            | PeerBody::Repair { partition, .. }
+            | PeerBody::Handoff { partition, .. } => {
+                self.feed(to, self.shard_of(partition), heard(message.body));
+            }
+            PeerBody::Digests(entries) => {
+                let mut by_part = BTreeMap::new();
+                for entry in entries {
+                    let part = self.shard_of(entry.partition);
+                    by_part.entry(part).or_insert_with(Vec::new).push(entry);
+                }
+                for (part, entries) in by_part {
+                    self.feed(to, part, heard(PeerBody::Digests(entries)));
+                }
+            }
+        }
+        // Whatever a peer says shows that it is there.
+        self.feed(to, Part::Control, heard(PeerBody::Digests(Vec::new())));
+    }
+
+    fn request(&mut self, node: usize, reply_to: ReplyTo, request: Request, timeout_ms: u64) {
+        let Some(process) = &self.nodes[node].process else {
+            let client = self.client_place(reply_to);
+            for delay in self.network.send(&mut self.rng, node, client, false) {
+                self.after(delay, Event::NotSent { reply_to });
+            }
+            return;
+        };
+        let view = process.control.view();
+        let part = match dunlin_engine::partition_of(&request, &view) {
+            Some(partition) => self.shard_of(partition),
+            None => Part::Control,
+        };
+        let deadline = self.clock(node).time.plus_ms(timeout_ms);
+        self.feed(node, part, Input::Requested { reply_to, request, deadline });
+    }
+
+    /// Gives an input to a part of a node, and does what it says.
+    pub(crate) fn feed(&mut self, node: usize, part: Part, input: Input) {
+        let now = self.clock(node);
+        if self.trace.is_printed() {
+            self.trace.say(self.now, format_args!("n{node} {part:?} <- {}", short(&input)));
+        }
+        let Some(process) = &mut self.nodes[node].process else { return };
+        let mut effects = Vec::new();
+        match part {
+            Part::Control => process.control.handle(input, now, &mut effects),
+            Part::Shard(at) => process.shards[at].handle(input, now, &mut effects),
+        }
+        self.carry_out(node, part, effects);
+        if chance(&mut self.rng, self.options.late_flush_permille) {
+            let life = self.nodes[node].life;
+            let wait = self.rng.u64(1..300);
+            self.after(wait, Event::Flush { node, life, part });
+        } else {
+            self.flush(node, part);
+        }
+    }
+
+    pub(crate) fn flush(&mut self, node: usize, part: Part) {
+        let now = self.clock(node);
+        let Some(process) = &mut self.nodes[node].process else { return };
+        let mut effects = Vec::new();
+        match part {
+            Part::Control => process.control.flush(now, &mut effects),
+            Part::Shard(at) => process.shards[at].flush(now, &mut effects),
+        }
+        self.carry_out(node, part, effects);
+    }
+
+    fn carry_out(&mut self, node: usize, part: Part, effects: Vec<Effect>) {
+        let life = self.nodes[node].life;
+        for effect in effects {
+            match effect {
+                Effect::Send { to, body } => self.send(node, to, body),
+                Effect::Reply { to, answer } => self.reply(node, to, answer),
+                Effect::Commit { id, batch, sync } => {
+                    let mut bytes = format!("{id:?} {sync:?}").into_bytes();
+                    for (_, key, value) in batch.iter() {
+                        bytes.extend_from_slice(key);
+                        bytes.extend(value.into_iter().flatten());
+                    }
+                    self.trace.add(self.now, node, "commit", &bytes);
+                    self.enqueue(node, part, id, batch, sync);
+                }
+                Effect::SetTimer { id, at } => {
+                    self.trace.add(self.now, node, "timer", &at.0.to_be_bytes());
+                    self.set_timer(node, life, part, id, at);
+                }
+                Effect::Publish(view) => self.publish(node, life, &view),
+                Effect::Report { .. } => {}
+                Effect::Note(note) => self.note(node, note),
+            }
+        }
+    }
+
+    fn set_timer(&mut self, node: usize, life: u64, part: Part, id: TimerId, at: Time) {
+        let at = self.nodes[node].started_at + at.0;
+        let input = Box::new(Input::TimerFired(id));
+        self.at(at, Event::Input { node, life, part, input });
+    }
+
+    fn publish(&mut self, node: usize, life: u64, view: &Arc<View>) {
+        for shard in 0..self.options.shards {
+            let input = Box::new(Input::ViewChanged(Arc::clone(view)));
+            let part = Part::Shard(shard);
+            self.after(PUBLISH_US, Event::Input { node, life, part, input });
+        }
+    }
+
+    fn note(&mut self, node: usize, note: Note) {
+        if self.trace.is_printed() && !matches!(note, Note::Minted { .. }) {
+            self.trace.say(self.now, format_args!("n{node} notes {note:?}"));
+        }
+        match note {
+            Note::Minted { op, events } => {
+                if self.trace.is_printed() {
+                    for event in &events {
+                        let (dot, replaces) = (&event.event.dot, &event.event.replaces);
+                        self.trace.say(
+                            self.now,
+                            format_args!("n{node} mints {dot:?} on {:?} replacing {replaces:?} for {op}", event.key),
+                        );
+                    }
+                }
+                self.ledger.mint(self.now, node, op, &events);
+            }
+            Note::StoreFailed { reason } => {
+                self.complain(Checker::Invariants, format!("node {node}: the store failed: {reason}"));
+            }
+            Note::PeerReachable { .. }
+            | Note::ClockSkew { .. }
+            | Note::Refilled { .. }
+            | Note::AllRefilled
+            | Note::RolledBack
+            | Note::BucketLost { .. }
+            | Note::LwwConcurrent { .. } => {}
+        }
+    }
+
+    fn send(&mut self, from: usize, to: NodeId, body: PeerBody) {
+        let Some(place) = self.nodes.iter().position(|node| node.id == to) else { return };
+        self.watch(&body);
+        let Some(body) = tamper::message(self, from, place, body) else { return };
+        // A transport delivers a stream once or not at all. Everything but a request that is passed on
+        // survives being repeated all the same.
+        let forwards = |message: &OperationMessage| matches!(message, OperationMessage::Forward { .. });
+        let repeatable =
+            !matches!(&body, PeerBody::Operation { message, .. } if forwards(message));
+        let copies = tamper::copies(self.options.mutant, &body);
+        let message = PeerMessage { layout: self.layout.number(), body };
+        let bytes: Arc<[u8]> = match codec::encode(&message) {
+            Ok(bytes) => bytes.into(),
+            Err(error) => {
+                return self.complain(Checker::Invariants, format!("no encoding: {error}"));
+            }
+        };
+        self.trace.add(self.now, from, "send", &bytes);
+        self.count("messages");
+        for _ in 0..copies {
+            for delay in self.network.send(&mut self.rng, from, place, repeatable) {
+                self.after(delay, Event::Deliver { to: place, from, bytes: Arc::clone(&bytes) });
+            }
+        }
+    }
+
+    /// Every event on the wire must be the one that was minted.
+    fn watch(&mut self, body: &PeerBody) {
+        let events = match body {
+            PeerBody::Operation { message: OperationMessage::Replicate { events, .. }, .. }
+            | PeerBody::Operation { message: OperationMessage::HintsRead { events }, .. }
+            | PeerBody::Handoff { message: HandoffMessage::Deliver { events, .. }, .. } => events,
+            _ => return,
+        };
+        for event in events {
+            self.ledger.see(event);
+        }
+    }
+
+    fn reply(&mut self, node: usize, to: ReplyTo, answer: Answer) {
+        let bytes = codec::encode(&answer).unwrap_or_default();
+        self.trace.add(self.now, node, "reply", &bytes);
+        if let Answer::Written(receipt) = &answer {
+            check_receipt(self, to.0 as usize, receipt);
+        }
+        let client = self.client_place(to);
+        for delay in self.network.send(&mut self.rng, node, client, false) {
+            self.after(delay, Event::Answered { reply_to: to, answer: Box::new(answer.clone()) });
+        }
+    }
+}
+
+fn short(input: &Input) -> String {
+    let mut text = format!("{input:?}");
+    if let Some((end, _)) = text.char_indices().nth(400) {
+        text.truncate(end);
+        text.push('…');
+    }
+    text
+}
