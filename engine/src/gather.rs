@@ -19,8 +19,8 @@ use bytes::Bytes;
 use dunlin_crdt::{Clock, FieldPath, Row, RowKind};
 use dunlin_protocol::limits::{KEY_BYTES_MAX, SUBKEY_BYTES_MAX};
 use dunlin_protocol::peer::{
-    Coverage, HintScope, KeyedRow, OperationMessage, PeerOp, RangeScope, RepairRow, RowDots,
-    RowEvent, RowRange,
+    Coverage, HintScope, KeyedRow, OperationMessage, PeerOp, RangeScope, RowDots, RowEvent,
+    RowRange,
 };
 use dunlin_protocol::request::{Keys, Query, Read, ReadOptions, Request};
 use dunlin_protocol::response::{Answer, Found as Shown, ReadAnswer};
@@ -34,6 +34,10 @@ use crate::scan::{Shape, scan};
 use crate::shard::{Operation, Origin, Shard, page_limit, query_page, send_operation};
 use crate::show;
 use crate::write::PreparedWrite;
+
+/// Dots that are looked up in the log for a read repair; what differs by more is left to the next round
+/// of repair by clocks.
+const REPAIR_DOTS_MAX: usize = 1024;
 
 /// What is asked of the owners.
 #[derive(Clone, Debug)]
@@ -687,45 +691,48 @@ impl Shard {
             joined.push((key.clone(), *kind, row));
         }
         for says in gather.says.iter().filter(|says| !says.rows.is_empty()) {
-            self.counters.add("read_repairs");
-            if self.replica.owns(partition) {
-                let theirs: Vec<RepairRow> = says
-                    .rows
-                    .iter()
-                    .map(|(key, row)| RepairRow {
-                        key: key.clone(),
-                        row: row.clone(),
-                        dots: row.dots(),
-                    })
-                    .collect();
-                self.replica.take_rows(partition, &theirs, &says.clock)?;
-            }
-            let behind = joined.iter().filter(|(key, _, row)| {
-                says.rows
-                    .get(key)
-                    .is_some_and(|theirs| theirs.cells() != row.cells())
-            });
-            let clock = self.replica.clock(partition);
-            let rows: Vec<RepairRow> = behind
-                .map(|(key, _, row)| {
-                    let mut row = row.clone();
-                    row.strip(clock);
-                    RepairRow {
-                        key: key.clone(),
-                        dots: row.dots(),
-                        row,
-                    }
-                })
-                .collect();
-            if !rows.is_empty() {
-                let message = OperationMessage::ReadRepair {
-                    rows,
-                    context: clock.clone(),
-                };
-                effects.push(send_operation(says.node, partition, PeerOp(0), message));
-            }
+            self.repair_after_read(partition, says, &joined, effects)?;
         }
         Ok(joined)
+    }
+
+    /// Read repair: an owner that was behind is sent the rows; this node pulls what it lacks itself,
+    /// so that every event it takes is named.
+    fn repair_after_read(
+        &mut self,
+        partition: PartitionId,
+        says: &OwnerSays,
+        joined: &[(RowKey, RowKind, Row)],
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), StoreError> {
+        if !self.replica.owns(partition) {
+            return Ok(());
+        }
+        let mut behind = Vec::new();
+        for (key, _, row) in joined {
+            let Some(theirs) = says.rows.get(key) else {
+                continue;
+            };
+            if theirs.cells() != row.cells() {
+                behind.push(key.clone());
+            }
+            if self.replica.row(key)?.cells() != row.cells() {
+                self.repair.want(partition, says.node);
+            }
+        }
+        if behind.is_empty() {
+            return Ok(());
+        }
+        let rows = self
+            .replica
+            .rows_behind(partition, &says.clock, &behind, REPAIR_DOTS_MAX)?;
+        if let Some(rows) = rows {
+            self.counters.add("read_repairs");
+            let context = self.replica.clock(partition).clone();
+            let message = OperationMessage::ReadRepair { rows, context };
+            effects.push(send_operation(says.node, partition, PeerOp(0), message));
+        }
+        Ok(())
     }
 }
 

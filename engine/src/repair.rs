@@ -85,6 +85,11 @@ impl Repair {
         self.pulls.is_empty() && self.wanted.is_empty()
     }
 
+    /// A co-owner is known to hold something that this node lacks.
+    pub(crate) fn want(&mut self, partition: PartitionId, from: NodeId) {
+        self.wanted.insert((partition, from));
+    }
+
     pub(crate) fn peer_is_back(&mut self, node: NodeId) {
         for compared in self.partitions.values_mut() {
             compared.equal_at.remove(&node);

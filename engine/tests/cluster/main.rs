@@ -1,5 +1,11 @@
 //! What a cluster of shards does, on a network without delay whose links the test cuts.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test that cannot go on has failed"
+)]
+
 mod harness;
 
 mod membership;

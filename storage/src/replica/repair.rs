@@ -123,6 +123,53 @@ impl Replica {
         })
     }
 
+    /// These rows, for an owner with the clock `theirs` that was seen to be behind on them, each with
+    /// every dot that touched it and that the owner lacks. Removals have no cell to be known by, so a
+    /// row without all its dots would leave the owner with knowledge that its clock does not show.
+    ///
+    /// `None` if the log does not reach back or more than `dots_max` dots would have to be looked up:
+    /// repair by clocks is the better way then.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn rows_behind(
+        &self,
+        partition: PartitionId,
+        theirs: &Clock,
+        keys: &[RowKey],
+        dots_max: usize,
+    ) -> Result<Option<Vec<RepairRow>>, StoreError> {
+        let part = self.owned_part(partition)?;
+        let missing = part.clock().minus(theirs);
+        if missing.len() > dots_max as u64 {
+            return Ok(None);
+        }
+        let mut dots: BTreeMap<&RowKey, Clock> = keys.iter().map(|k| (k, Clock::new())).collect();
+        for touched in self.touched(partition, part, missing) {
+            match touched {
+                Ok((dot, key)) => {
+                    if let Some(of_row) = dots.get_mut(&key) {
+                        of_row.add(dot);
+                    }
+                }
+                Err(Untraced::LogTooShort) => return Ok(None),
+                Err(Untraced::Store(error)) => return Err(error),
+            }
+        }
+        let row = |(key, dots): (&RowKey, Clock)| {
+            let row = self.row(key)?;
+            Ok(RepairRow {
+                key: key.clone(),
+                row,
+                dots,
+            })
+        };
+        dots.into_iter()
+            .map(row)
+            .collect::<Result<_, _>>()
+            .map(Some)
+    }
+
     /// Joins rows from another owner, read under `context`, into ours, and claims the dots named
     /// with them and those of their cells. Returns how many of our rows changed.
     ///
