@@ -17,6 +17,7 @@
 //! To follow a request, open `listener/clients.rs`, `driver.rs`, then the engine.
 
 pub mod config;
+pub mod dev;
 pub mod pki;
 pub mod server;
 

@@ -1,0 +1,106 @@
+//! One node's process, known by its pid file and, since pids are used again, by its command line.
+
+use std::fs::{self, OpenOptions};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::DevError;
+use super::files::file;
+
+/// Whether there was somebody to be signalled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Signalled {
+    Yes,
+    NotRunning,
+}
+
+/// A process that may or may not run.
+pub(super) struct Process {
+    pid_file: PathBuf,
+    /// What stands in its command line.
+    config: PathBuf,
+}
+
+impl Process {
+    pub(super) fn new(pid_file: PathBuf, config: PathBuf) -> Self {
+        Self { pid_file, config }
+    }
+
+    /// Runs the node, in a process group of its own, so that what ends this process's group does not
+    /// end it.
+    pub(super) fn spawn(&self, program: &Path, log: &Path) -> Result<Child, DevError> {
+        let open = || OpenOptions::new().create(true).append(true).open(log);
+        let (out, err) = open()
+            .and_then(|out| Ok((out.try_clone()?, out)))
+            .map_err(|source| file(log, source))?;
+        let child = Command::new(program)
+            .arg("server")
+            .arg("--config")
+            .arg(&self.config)
+            .stdin(Stdio::null())
+            .stdout(out)
+            .stderr(err)
+            .process_group(0)
+            .spawn()
+            .map_err(|source| DevError::Spawn {
+                program: program.to_owned(),
+                source,
+            })?;
+        fs::write(&self.pid_file, child.id().to_string())
+            .map_err(|source| file(&self.pid_file, source))?;
+        Ok(child)
+    }
+
+    /// The process's number, if it runs and is the node.
+    pub(super) fn pid(&self) -> Option<Pid> {
+        let pid = fs::read_to_string(&self.pid_file).ok()?;
+        let pid: i32 = pid.trim().parse().ok()?;
+        // That of a process that has ended is empty until its parent has asked for it.
+        let command_line = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+        let config = self.config.as_os_str().as_bytes();
+        let is_ours = command_line
+            .split(|byte| *byte == 0)
+            .any(|word| word == config);
+        if is_ours { Pid::from_raw(pid) } else { None }
+    }
+
+    /// Tells it to stop in order.
+    pub(super) fn terminate(&self, node: &str) -> Result<Signalled, DevError> {
+        self.signal(node, Signal::TERM)
+    }
+
+    /// Ends it at once.
+    pub(super) fn kill(&self, node: &str) -> Result<Signalled, DevError> {
+        self.signal(node, Signal::KILL)
+    }
+
+    /// Removes the pid file of a process that has ended.
+    pub(super) fn forget(&self) -> Result<(), DevError> {
+        match fs::remove_file(&self.pid_file) {
+            Ok(()) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(source) => Err(file(&self.pid_file, source)),
+        }
+    }
+
+    fn signal(&self, node: &str, signal: Signal) -> Result<Signalled, DevError> {
+        let Some(pid) = self.pid() else {
+            return Ok(Signalled::NotRunning);
+        };
+        match kill_process(pid, signal) {
+            Ok(()) => Ok(Signalled::Yes),
+            // It has just ended.
+            Err(rustix::io::Errno::SRCH) => Ok(Signalled::NotRunning),
+            Err(error) => Err(DevError::Signal {
+                node: node.to_owned(),
+                pid: pid.as_raw_nonzero().get(),
+                source: error.into(),
+            }),
+        }
+    }
+}
