@@ -57,7 +57,7 @@ impl World {
         self.trace.add(self.now, client, "ask", format!("{action:?}").as_bytes());
         self.trace.say(self.now, format_args!("c{client} #{number} asks n{node} {action:?}"));
         let (start, end, outcome) = (self.now, self.now, Outcome::Pending);
-        self.history.ops.push(Op { client, node, action, start, end, outcome });
+        self.history.ops.push(Op { client, action, start, end, outcome });
         let from = self.nodes.len() + client;
         for delay in self.network.send(&mut self.rng, from, node, false) {
             let request = request.clone();
@@ -112,7 +112,7 @@ impl World {
             Answer::Written(receipt) => Outcome::Written(receipt),
             Answer::Read(read) => Outcome::Read(read),
             Answer::Created { bucket, .. } => {
-                let known = KnownBucket { bucket: bucket.clone(), may_be_dropped: false };
+                let known = KnownBucket { bucket: bucket.clone(), may_be_dropped: false, is_gone: false };
                 self.history.buckets.entry(bucket.id).or_insert(known);
                 Outcome::Bucket(Box::new(bucket))
             }
@@ -157,6 +157,7 @@ impl World {
         op.outcome = outcome;
         op.end = self.now;
         let (client, op) = (op.client, op.clone());
+        self.note_gone(&op);
         if client >= self.clients.len() {
             return;
         }
@@ -168,6 +169,17 @@ impl World {
         }
         let think = self.rng.u64(1..=self.options.think_us_max);
         self.after(think, Event::Act { client });
+    }
+
+    fn note_gone(&mut self, op: &Op) {
+        let Outcome::Failed(Failure::NoSuchBucket) = op.outcome else { return };
+        if let Action::Write { bucket, .. } | Action::Read { bucket, .. } | Action::Keys { bucket, .. } =
+            &op.action
+            && let Some(known) = self.history.buckets.get_mut(bucket)
+            && !self.history.lasting.contains(bucket)
+        {
+            known.is_gone = true;
+        }
     }
 
     fn learn(&mut self, client: usize, op: &Op) {

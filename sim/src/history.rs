@@ -14,8 +14,6 @@ use dunlin_ring::{BucketId, PartitionId};
 pub(crate) struct Op {
     /// Which client; the checking one after the end has the number after the last.
     pub(crate) client: usize,
-    /// The node that was asked.
-    pub(crate) node: usize,
     /// What was asked.
     pub(crate) action: Action,
     /// When it left the client.
@@ -111,6 +109,8 @@ pub(crate) struct KnownBucket {
     pub(crate) bucket: Bucket,
     /// Whether some client asked to drop its name, and was not told that nothing was done.
     pub(crate) may_be_dropped: bool,
+    /// Whether some client was told that it is not there.
+    pub(crate) is_gone: bool,
 }
 
 /// All requests, in order of their start.
@@ -120,8 +120,8 @@ pub(crate) struct History {
     pub(crate) ops: Vec<Op>,
     /// Every bucket that was ever made.
     pub(crate) buckets: BTreeMap<BucketId, KnownBucket>,
-    /// The requests before this one were made while there were faults.
-    pub(crate) healed_from: usize,
+    /// Those that no client drops.
+    pub(crate) lasting: Vec<BucketId>,
     /// From this request on, nothing was going on but reading.
     pub(crate) final_from: usize,
 }
@@ -135,6 +135,11 @@ impl History {
     /// Whether the rows of a bucket may be gone because it was dropped.
     pub(crate) fn may_be_dropped(&self, bucket: BucketId) -> bool {
         self.buckets.get(&bucket).is_none_or(|known| known.may_be_dropped)
+    }
+
+    /// Whether some client was told that a bucket is not there.
+    pub(crate) fn is_gone(&self, bucket: BucketId) -> bool {
+        self.buckets.get(&bucket).is_none_or(|known| known.is_gone)
     }
 
     /// The writes, each with its receipt and the dots that it names.

@@ -163,10 +163,10 @@ impl Options {
             clients: rng.usize(2..=12),
             keys: rng.u64(1..=12),
             elements: rng.u64(2..=40),
-            think_us_max: *pick(rng, &[2_000, 10_000, 50_000, 200_000]),
+            think_us_max: *pick(rng, &[5_000, 20_000, 100_000, 400_000]),
             client_timeout_ms: *pick(rng, &[300, 1_000, 3_000, 8_000]),
             value_bytes_max: *pick(rng, &[8, 8, 100, 5_000]),
-            run_ms: rng.u64(4_000..=20_000),
+            run_ms: rng.u64(3_000..=15_000),
             network: NetworkOptions {
                 delay_us_min: rng.u64(20..=500),
                 delay_us_max: *pick(rng, &[600, 2_000, 10_000, 40_000]),

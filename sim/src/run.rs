@@ -93,7 +93,6 @@ impl World {
         self.next_fault();
         self.run_until(self.now + self.options.run_ms * 1000);
         self.heal();
-        self.history.healed_from = self.history.ops.len();
         let last_acts = self.rng.u64(..2_000_000);
         self.run_until(self.now + last_acts);
         self.clients.iter_mut().for_each(|client| client.stopped = true);
@@ -145,7 +144,8 @@ impl World {
                     self.run_until(self.now + 200_000);
                     waits += 1;
                 }
-                if matches!(self.history.ops[asked].outcome, Outcome::Bucket(_)) {
+                if let Outcome::Bucket(bucket) = &self.history.ops[asked].outcome {
+                    self.history.lasting.push(bucket.id);
                     break;
                 }
             }

@@ -55,8 +55,12 @@ impl World {
             let name = format!("x{}", self.rng.u64(..3));
             return if chance(&mut self.rng, 600) { Action::Create(name) } else { Action::Drop(name) };
         }
-        let usable: Vec<BucketId> = self.history.buckets.keys().copied().collect();
-        let bucket = *pick(&mut self.rng, &usable);
+        let known: Vec<BucketId> = self.history.buckets.keys().copied().collect();
+        let mut bucket = *pick(&mut self.rng, &known);
+        if self.history.is_gone(bucket) && chance(&mut self.rng, 980) {
+            // Mostly one of those that are never dropped.
+            bucket = *pick(&mut self.rng, &self.history.lasting);
+        }
         let kind = self.history.kind(bucket).unwrap_or(Kind::Register);
         let number = self.rng.u64(..self.options.keys);
         let key = name(number, b'k');
