@@ -97,6 +97,13 @@ impl Repair {
         self.pulls.retain(|_, pull| pull.from != node);
     }
 
+    /// What is known of one partition is void: its clock begins anew.
+    pub(crate) fn forget_partition(&mut self, partition: PartitionId) {
+        self.partitions.insert(partition, Compared::default());
+        self.pulls.remove(&partition);
+        self.wanted.retain(|(wanted, _)| *wanted != partition);
+    }
+
     /// Everything known is void: clocks went back to what the disk holds.
     pub(crate) fn forget(&mut self) {
         for compared in self.partitions.values_mut() {

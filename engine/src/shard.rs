@@ -480,11 +480,22 @@ impl Shard {
         self.view.layout.partitions().partition_of(bucket, key)
     }
 
+    /// Tells of a failure of the store. A damaged row has its whole partition refilled from the
+    /// co-owners: what else is damaged there is unknown, and a clock must not be believed about it.
     pub(crate) fn note_store_error(&mut self, error: &StoreError, effects: &mut Vec<Effect>) {
         self.counters.add("store_errors");
         effects.push(Effect::Note(Note::StoreFailed {
             reason: error.to_string(),
         }));
+        let (StoreError::CorruptRow { partition, .. } | StoreError::CorruptKey { partition }) =
+            error
+        else {
+            return;
+        };
+        if self.replica.is_whole(*partition) && self.replica.distrust(*partition).is_ok() {
+            self.counters.add("partitions_distrusted");
+            self.repair.forget_partition(*partition);
+        }
     }
 }
 

@@ -379,6 +379,24 @@ impl Cluster {
         }
     }
 
+    /// Flips a bit in the stored row of a key.
+    pub(crate) fn damage_a_row(&mut self, node: NodeId, bucket: &Bucket, key: &str) {
+        let kv = self.nodes[&node].kv.clone();
+        let mut batch = dunlin_storage::Batch::default();
+        let all = (std::ops::Bound::Unbounded, std::ops::Bound::Unbounded);
+        for entry in kv.range(dunlin_storage::Keyspace::Rows, all.0, all.1) {
+            let (stored_key, value) = entry.unwrap();
+            let holds = |part: &[u8]| stored_key.windows(part.len()).any(|window| window == part);
+            if holds(key.as_bytes()) && holds(&bucket.id.0.to_be_bytes()) {
+                let mut value = value.to_vec();
+                value[1] ^= 1;
+                batch.put(dunlin_storage::Keyspace::Rows, stored_key, value.into());
+            }
+        }
+        assert_eq!(batch.len(), 1);
+        kv.commit(&batch).unwrap();
+    }
+
     pub(crate) fn partition(&self, bucket: &Bucket, key: &str) -> PartitionId {
         self.layout
             .partitions()

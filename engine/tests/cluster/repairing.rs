@@ -147,3 +147,26 @@ fn counter_is_exact_after_an_unclean_stop() {
     cluster.pass_ms(3000);
     cluster.assert_converged();
 }
+
+#[test]
+fn damaged_row_has_its_partition_refilled() {
+    let mut cluster = Cluster::of(3);
+    let bucket = cluster.bucket("b", Kind::Register);
+    let node = cluster.id(2);
+    for at in 0..20 {
+        cluster
+            .write(node, &bucket, &format!("k{at}"), blind("v"))
+            .unwrap();
+    }
+    cluster.pass_ms(3000);
+    cluster.damage_a_row(node, &bucket, "k7");
+    // Whoever reads through the damaged copy is refused or answered by the others, never wrongly.
+    let read = cluster.read_with(node, &bucket, "k7", Query::Value, Default::default());
+    assert!(
+        !matches!(&read, Ok(answer) if answer.found == Found::Nothing),
+        "{read:?}"
+    );
+    cluster.pass_ms(10_000);
+    cluster.assert_converged();
+    assert_eq!(cluster.siblings(node, &bucket, "k7").0, ["v"]);
+}
