@@ -1,0 +1,128 @@
+//! The command line: what the `dunlin` binary does for people and scripts.
+//!
+//! ```text
+//! main ─> args (parse) ─> dispatch ─> one file per command ─> Output (standard output)
+//!    <─────────────────── Ended, or a Fault (standard error) ─> exit code
+//! ```
+//!
+//! Commands are written on the client library, as any application is; only `dev` and `server` know
+//! that there are processes. Answers go to standard output, as text or with `--json` as JSON; notes,
+//! errors and progress to standard error. `docs/cli.md` is the reference.
+
+use std::ffi::OsString;
+use std::future::Future;
+use std::io::{self, Write};
+
+use clap::Parser;
+use tokio::runtime::{Builder, Runtime};
+
+use self::args::{Cli, Command, Global};
+use self::ended::Ended;
+use self::fault::Fault;
+use self::output::{Output, note};
+use self::session::Session;
+use self::text::Form;
+
+mod args;
+mod bucket;
+mod cluster;
+mod dev;
+mod ended;
+mod export;
+mod fault;
+mod field;
+mod given;
+mod import;
+mod keys;
+mod map;
+mod map_tree;
+mod output;
+mod progress;
+mod read;
+mod receipt;
+mod record;
+mod session;
+mod set;
+mod siblings;
+mod table;
+mod text;
+mod write;
+
+/// Runs the command that `arguments` are, and says how it ended.
+pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>) -> Ended {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and the version are answers; nobody is left to be told if they cannot be written.
+            let _ = error.print();
+            return if error.use_stderr() {
+                Ended::Usage
+            } else {
+                Ended::Done
+            };
+        }
+    };
+    let form = if cli.global.hex {
+        Form::Hex
+    } else {
+        Form::Text
+    };
+    let mut out = Output::standard(cli.global.json, form);
+    let ended = dispatch(&cli.global, &mut out, cli.command);
+    // What was shown before an error is shown all the same.
+    let flushed = out.flush().map_err(Fault::Output);
+    match ended.and_then(|ended| flushed.map(|()| ended)) {
+        Ok(ended) => ended,
+        Err(fault) => {
+            report(&fault, cli.global.json);
+            fault.ended()
+        }
+    }
+}
+
+fn report(fault: &Fault, json: bool) {
+    if fault.is_silent() {
+        return;
+    }
+    match json {
+        true => note(&fault.json().to_string()),
+        // The text has its newlines.
+        false => drop(io::stderr().write_all(fault.text().as_bytes())),
+    }
+}
+
+fn dispatch(global: &Global, out: &mut Output, command: Command) -> Result<Ended, Fault> {
+    let session = Session::new(global);
+    match command {
+        Command::Dev(args) => dev::run(out, args),
+        Command::Server { config } => dev::server(&config),
+        Command::Bucket(command) => wait_for(bucket::run(&session, out, command)),
+        Command::Put(args) => wait_for(write::put(&session, out, args)),
+        Command::Get(args) => wait_for(read::get(&session, out, args)),
+        Command::Delete(args) => wait_for(write::delete(&session, out, args)),
+        Command::Incr(args) => wait_for(write::incr(&session, out, args)),
+        Command::Flag(args) => wait_for(write::flag(&session, out, args)),
+        Command::Set(command) => wait_for(set::run(&session, out, command)),
+        Command::Map(command) => wait_for(map::run(&session, out, command)),
+        Command::Keys(args) => wait_for(keys::run(&session, out, args)),
+        Command::Import(args) => wait_for(import::run(&session, out, args)),
+        Command::Export(args) => wait_for(export::run(&session, out, args)),
+        Command::Cluster(command) => wait_for(cluster::run(&session, out, command)),
+    }
+}
+
+/// Runs a command to its end. One thread drives its sockets, which costs least.
+fn wait_for(command: impl Future<Output = Result<Ended, Fault>>) -> Result<Ended, Fault> {
+    let runtime = event_loop()?;
+    let ended = runtime.block_on(command);
+    // A thread may wait for standard input for ever.
+    runtime.shutdown_background();
+    ended
+}
+
+fn event_loop() -> Result<Runtime, Fault> {
+    Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(Fault::Start)
+}
