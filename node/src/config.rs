@@ -27,8 +27,8 @@ use thiserror::Error;
 use toml::Spanned;
 
 use self::engine::EngineSection;
-pub use self::log::{LogFormat, LogLevel};
 use self::log::LogSection;
+pub use self::log::{LogFormat, LogLevel};
 use self::storage::StorageSection;
 
 mod engine;
@@ -279,7 +279,10 @@ impl FileText {
         ];
         for (option, value) in not_zero {
             if *value.get_ref() == 0 {
-                return Err(invalid(value.span().start, format!("{option} must not be 0")));
+                return Err(invalid(
+                    value.span().start,
+                    format!("{option} must not be 0"),
+                ));
             }
         }
         let not_zero = [
@@ -288,7 +291,10 @@ impl FileText {
         ];
         for (option, value) in not_zero {
             if *value.get_ref() == 0 {
-                return Err(invalid(value.span().start, format!("{option} must not be 0")));
+                return Err(invalid(
+                    value.span().start,
+                    format!("{option} must not be 0"),
+                ));
             }
         }
         if let Some((option, reason)) = file.engine.mistake() {

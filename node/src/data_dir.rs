@@ -191,7 +191,10 @@ pub(crate) fn claim(
     let found: Owner =
         toml::from_str(&text).map_err(|error| not_readable(error.message().to_owned()))?;
     if found.format > FORMAT {
-        let reason = format!("it has format {}, this version reads {FORMAT}", found.format);
+        let reason = format!(
+            "it has format {}, this version reads {FORMAT}",
+            found.format
+        );
         return Err(not_readable(reason));
     }
     if found.node != now.node || found.cluster != now.cluster {
@@ -261,9 +264,8 @@ mod tests {
     #[test]
     fn a_directory_stays_with_its_node_whatever_its_address() {
         let dir = tempfile::tempdir().unwrap();
-        let claims = [7001, 7002].map(|port| {
-            claim(dir.path(), &shop(), "n1", &layout(&["n1", "n2"], 8, port)).unwrap()
-        });
+        let claims = [7001, 7002]
+            .map(|port| claim(dir.path(), &shop(), "n1", &layout(&["n1", "n2"], 8, port)).unwrap());
         assert_eq!(claims, [Claim::First, Claim::Again]);
     }
 
@@ -273,7 +275,10 @@ mod tests {
         let layout = layout(&["n1", "n2"], 8, 7001);
         claim(dir.path(), &shop(), "n1", &layout).unwrap();
         let error = claim(dir.path(), &shop(), "n2", &layout).unwrap_err();
-        assert!(error.to_string().contains("node n1 of cluster shop"), "{error}");
+        assert!(
+            error.to_string().contains("node n1 of cluster shop"),
+            "{error}"
+        );
         let other = ClusterName::new("store").unwrap();
         let error = claim(dir.path(), &other, "n1", &layout).unwrap_err();
         assert!(error.to_string().contains("cluster store"), "{error}");
@@ -284,7 +289,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let placed = layout(&["n1", "n2"], 8, 7001);
         claim(dir.path(), &shop(), "n1", &placed).unwrap();
-        for other in [layout(&["n1", "n2"], 16, 7001), layout(&["n1", "n3"], 8, 7001)] {
+        for other in [
+            layout(&["n1", "n2"], 16, 7001),
+            layout(&["n1", "n3"], 8, 7001),
+        ] {
             let error = claim(dir.path(), &shop(), "n1", &other).unwrap_err();
             assert!(matches!(error, DataDirError::OtherLayout { .. }), "{error}");
             assert_ne!(

@@ -230,7 +230,11 @@ impl DevNode {
         let log = String::from_utf8_lossy(&log);
         let lines: Vec<&str> = log.lines().collect();
         let skipped = lines.len().saturating_sub(LOG_LINES);
-        lines.into_iter().skip(skipped).collect::<Vec<_>>().join("\n")
+        lines
+            .into_iter()
+            .skip(skipped)
+            .collect::<Vec<_>>()
+            .join("\n")
     }
 }
 

@@ -244,12 +244,7 @@ impl<P: Part> Driver<P> {
         }
     }
 
-    fn submit(
-        &mut self,
-        id: BatchId,
-        batch: dunlin_storage::Batch,
-        sync: dunlin_engine::SyncWhen,
-    ) {
+    fn submit(&mut self, id: BatchId, batch: dunlin_storage::Batch, sync: dunlin_engine::SyncWhen) {
         self.wiring.writer.submit(Submission {
             part: self.wiring.part,
             epoch: self.epoch,

@@ -50,7 +50,9 @@ pub enum ServerError {
     #[error(transparent)]
     Identity(#[from] dunlin_client::tls::TlsError),
     /// The certificate is somebody else's. Nothing was touched.
-    #[error("the certificate is for {found}, the configuration for node {name} of cluster {cluster}")]
+    #[error(
+        "the certificate is for {found}, the configuration for node {name} of cluster {cluster}"
+    )]
     OtherIdentity {
         /// Who the certificate is for.
         found: String,
@@ -107,8 +109,10 @@ pub fn run(config: &Path) -> Result<(), ServerError> {
         .map_err(|error| system("start a runtime", &error))?;
     runtime.block_on(async {
         // Before the node starts, so that an early signal is not lost.
-        let mut terminate = signal(SignalKind::terminate()).map_err(|e| system("take signals", &e))?;
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(|e| system("take signals", &e))?;
+        let mut terminate =
+            signal(SignalKind::terminate()).map_err(|e| system("take signals", &e))?;
+        let mut interrupt =
+            signal(SignalKind::interrupt()).map_err(|e| system("take signals", &e))?;
         let mut server = Server::start(config)?;
         let failed = tokio::select! {
             biased;
@@ -186,7 +190,10 @@ impl Server {
         };
         let mut part_threads = vec![spawn_part(PartId::CONTROL, PartKind::Control(control))?];
         for (index, shard) in shards.into_iter().enumerate() {
-            part_threads.push(spawn_part(PartId::shard(index), PartKind::Shard(shard))?);
+            part_threads.push(spawn_part(
+                PartId::shard(index),
+                PartKind::Shard(Box::new(shard)),
+            )?);
         }
         // Only now, with everybody there to answer.
         net.serve();
@@ -357,4 +364,3 @@ fn system(action: &'static str, error: &dyn std::fmt::Display) -> ServerError {
         reason: error.to_string(),
     }
 }
-

@@ -142,7 +142,11 @@ impl Desk {
         (self.kv.disk_bytes(), free)
     }
 
-    fn sum(&self, reports: Vec<PartReport>, (disk_bytes, disk_free_bytes): (u64, u64)) -> NodeStatus {
+    fn sum(
+        &self,
+        reports: Vec<PartReport>,
+        (disk_bytes, disk_free_bytes): (u64, u64),
+    ) -> NodeStatus {
         let mut sum = Sum::default();
         for report in reports {
             match report {

@@ -59,7 +59,7 @@ pub(crate) struct Submission {
 
 #[derive(Debug)]
 enum WriterMessage {
-    Write(Submission),
+    Write(Box<Submission>),
     Stop,
 }
 
@@ -83,7 +83,7 @@ impl WriterHandle {
 
     /// Queues a batch. Those of one part are committed in the order in which it submits them.
     pub(crate) fn submit(&self, submission: Submission) {
-        self.inbox.push(WriterMessage::Write(submission));
+        self.inbox.push(WriterMessage::Write(Box::new(submission)));
     }
 
     /// Lets the writer end once it has committed and synced all that was submitted before.
@@ -183,13 +183,13 @@ impl Writer {
             let mut submissions = Vec::with_capacity(messages.len());
             for message in messages.drain(..) {
                 match message {
-                    WriterMessage::Write(submission) => submissions.push(submission),
+                    WriterMessage::Write(submission) => submissions.push(*submission),
                     WriterMessage::Stop => stop = true,
                 }
             }
-            let done = self.turn(submissions, Instant::now()).and_then(|()| {
-                if stop { self.sync() } else { Ok(()) }
-            });
+            let done = self
+                .turn(submissions, Instant::now())
+                .and_then(|()| if stop { self.sync() } else { Ok(()) });
             if let Err(error) = done {
                 self.board.set(StorageState::Failed);
                 return Err(error);
@@ -312,11 +312,7 @@ impl Writer {
     /// Tries whether there is room again.
     fn probe(&mut self, now: Instant) -> Result<(), KvError> {
         let mut batch = Batch::new();
-        batch.put(
-            Keyspace::Meta,
-            Bytes::from_static(PROBE_KEY),
-            Bytes::new(),
-        );
+        batch.put(Keyspace::Meta, Bytes::from_static(PROBE_KEY), Bytes::new());
         match self.stopwatch.measure(|| self.kv.commit(&batch)) {
             Ok(()) => {
                 self.unsynced_since = self.unsynced_since.or(Some(now));

@@ -6,11 +6,15 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::DevError;
 use super::files::file;
+
+/// How long a new process may stay without a command line: far longer than it takes.
+const KNOWN_MAX: Duration = Duration::from_secs(5);
 
 /// Whether there was somebody to be signalled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +42,7 @@ impl Process {
         let (out, err) = open()
             .and_then(|out| Ok((out.try_clone()?, out)))
             .map_err(|source| file(log, source))?;
-        let child = Command::new(program)
+        let mut child = Command::new(program)
             .arg("server")
             .arg("--config")
             .arg(&self.config)
@@ -53,7 +57,17 @@ impl Process {
             })?;
         fs::write(&self.pid_file, child.id().to_string())
             .map_err(|source| file(&self.pid_file, source))?;
+        self.wait_until_known(&mut child);
         Ok(child)
+    }
+
+    /// For a moment the system says nothing of a new process's command line, as if it had ended.
+    fn wait_until_known(&self, child: &mut Child) {
+        let until = Instant::now() + KNOWN_MAX;
+        while self.pid().is_none() && matches!(child.try_wait(), Ok(None)) && Instant::now() < until
+        {
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// The process's number, if it runs and is the node.

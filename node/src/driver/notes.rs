@@ -52,7 +52,9 @@ impl NoteLog {
                 "the bucket was created twice under one name; one of the two does not stand"
             ),
             // Counted by the engine; a line for each could fill the disk.
-            Note::LwwLost { key } => tracing::debug!(key, "a concurrent lww write lost"),
+            Note::LwwConcurrent { key } => {
+                tracing::info!(?key, "concurrent lww writes met: one stays")
+            }
             // For the simulator, which alone asks for it.
             Note::Minted { .. } => {}
         }

@@ -61,7 +61,7 @@ impl PeerRouter {
             PeerBody::Control(_) => {
                 let control = self.parts.control();
                 let offered = control.offer(PartMessage::Said { from, body }, bytes);
-                if !offered.is_ok() {
+                if offered.is_err() {
                     self.counters.peer_messages_shed.add();
                 }
                 return;

@@ -26,7 +26,7 @@ use crate::writer::watchdog::Stopwatch;
 pub(super) struct Opening {
     pub(super) kv: Arc<FjallKv>,
     pub(super) control: Box<Control>,
-    pub(super) shards: Vec<Box<Shard>>,
+    pub(super) shards: Vec<Shard>,
     pub(super) core: Core,
 }
 
@@ -73,12 +73,15 @@ pub(super) fn open(config: &ServerConfig) -> Result<Opening, ServerError> {
             cluster: config.cluster.cluster.to_string(),
         });
     }
-    let layout = Arc::new(config.layout().map_err(|reason| {
-        crate::config::ConfigError::Layout {
-            path: config.data_dir.clone(),
-            reason,
-        }
-    })?);
+    let layout =
+        Arc::new(
+            config
+                .layout()
+                .map_err(|reason| crate::config::ConfigError::Layout {
+                    path: config.data_dir.clone(),
+                    reason,
+                })?,
+        );
     let me = NodeId::from_name(&config.name);
     let claim = data_dir::claim(
         &config.data_dir,
@@ -93,20 +96,13 @@ pub(super) fn open(config: &ServerConfig) -> Result<Opening, ServerError> {
 
     let mut rng = seeded()?;
     let engine = &config.engine;
-    let control = Control::open(
-        &*kv,
-        me,
-        Arc::clone(&layout),
-        engine.clone(),
-        rng.fork(),
-    )?;
+    let control = Control::open(&*kv, me, Arc::clone(&layout), engine.clone(), rng.fork())?;
     let view = control.view();
     let replicas = open_replicas(config, &kv, &layout, me, &start, &mut rng)?;
-    let shards = replicas.into_iter().map(|replica| {
-        let shard = Shard::new(replica, Arc::clone(&view), engine.clone(), rng.fork());
-        Box::new(shard)
-    });
-    let shards: Vec<Box<Shard>> = shards.collect();
+    let shards = replicas
+        .into_iter()
+        .map(|replica| Shard::new(replica, Arc::clone(&view), engine.clone(), rng.fork()));
+    let shards: Vec<Shard> = shards.collect();
 
     let bounds = InboxBounds {
         items_max: config.inbox_max,
@@ -263,4 +259,3 @@ fn seeded() -> Result<fastrand::Rng, ServerError> {
         .map_err(|_| super::system("draw random numbers", &"the system has none"))?;
     Ok(fastrand::Rng::with_seed(u64::from_le_bytes(seed)))
 }
-
