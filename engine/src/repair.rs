@@ -54,6 +54,8 @@ pub(crate) struct Repair {
 struct Compared {
     /// The hash at which a co-owner's clock was last known to equal this node's.
     equal_at: BTreeMap<NodeId, u64>,
+    /// The round in which a co-owner was last told that the clocks are equal.
+    answered_in: BTreeMap<NodeId, u64>,
     /// Co-owners from which everything has been pulled since the partition stopped counting for reads.
     pulled_from: BTreeSet<NodeId>,
     /// The hash of this node's clock, while it is that of `clock`.
@@ -219,7 +221,8 @@ impl Shard {
         now: Now,
         effects: &mut Vec<Effect>,
     ) {
-        let mut news = Vec::new();
+        let mut answer = Vec::new();
+        let round = self.repair.round;
         for entry in entries {
             let ClockDigest { partition, hash } = *entry;
             if !self.replica.owns(partition) {
@@ -228,15 +231,21 @@ impl Shard {
             let clock = self.replica.clock(partition).clone();
             if self.repair.hash(partition, &clock) != hash {
                 self.repair.wanted.insert((partition, from));
-            } else if self.note_equal(partition, from, hash, &clock, effects) {
-                news.push(*entry);
+            } else {
+                let news = self.note_equal(partition, from, hash, &clock, effects);
+                // The co-owner may have been started anew, and not know what is no news here. Once a
+                // round is enough, and so this ends.
+                let compared = self.repair.partitions.entry(partition).or_default();
+                let again = compared.answered_in.insert(from, round) != Some(round);
+                if news || again {
+                    answer.push(*entry);
+                }
             }
         }
-        // The co-owner learns from these that they are equal; it has no news then, so this ends.
-        if !news.is_empty() {
+        if !answer.is_empty() {
             effects.push(Effect::Send {
                 to: from,
-                body: PeerBody::Digests(news),
+                body: PeerBody::Digests(answer),
             });
         }
         self.pull_more(now, effects);
