@@ -1,1 +1,86 @@
-//! Load and network-partition experiments on real processes.
+//! Load on real processes, and what it costs: every figure that the project reports, by one command.
+//!
+//! ```text
+//!   args ─> commands::{ops, set, repair, footprint, hang} ─> report (a table, or JSON)
+//!              │                  │
+//!              │                  └─ load: closed loop, open loop, a fill of so many writes
+//!              └─ cluster ─┬─ dev   `dunlin dev` starts, kills and restarts the nodes
+//!                          └─ proc  CPU, memory and traffic, as /proc tells
+//! ```
+//!
+//! The nodes are unmodified processes and the load comes from the client library as applications use
+//! it, on a current-thread runtime. What is compared is measured in one run, in turns, three rounds of
+//! it; reported are the medians. `docs/benchmarks.md` has the commands and what came out.
+//!
+//! What it does not do: cut the network between nodes, or draw.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::{Arguments, Command};
+use crate::error::LoadError;
+use crate::report::Report;
+
+mod args;
+mod cluster;
+mod commands;
+mod dev;
+mod error;
+mod histogram;
+mod load;
+mod page;
+mod proc;
+mod report;
+mod rounds;
+
+/// Exit code of a run that could not be measured.
+const FAILED: u8 = 1;
+/// Exit code of a run that found data wrong.
+const WRONG: u8 = 2;
+
+/// Runs what the command line asks for.
+pub fn run(words: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments = match Arguments::try_parse_from(words) {
+        Ok(arguments) => arguments,
+        Err(error) => error.exit(),
+    };
+    match measure(&arguments) {
+        Ok(report) => {
+            print!("{}", report.render(arguments.json));
+            match report.is_wrong() {
+                true => ExitCode::from(WRONG),
+                false => ExitCode::SUCCESS,
+            }
+        }
+        Err(error) => {
+            eprintln!("dunlin-loadtest: {error}");
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+fn measure(arguments: &Arguments) -> Result<Report, LoadError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(LoadError::Runtime)?;
+    runtime.block_on(async {
+        let run = async {
+            match &arguments.command {
+                Command::Ops(args) => commands::ops::run(args).await,
+                Command::Set(args) => commands::set::run(args).await,
+                Command::Repair(args) => commands::repair::run(args).await,
+                Command::Footprint(args) => commands::footprint::run(args).await,
+                Command::Hang(args) => commands::hang::run(args).await,
+            }
+        };
+        // Dropping the run stops the nodes that it started.
+        tokio::select! {
+            biased;
+            _ = tokio::signal::ctrl_c() => Err(LoadError::Interrupted),
+            report = run => report,
+        }
+    })
+}

@@ -1,0 +1,7 @@
+//! One file for each measurement: what is done, in which order, and what is told of it.
+
+pub(crate) mod footprint;
+pub(crate) mod hang;
+pub(crate) mod ops;
+pub(crate) mod repair;
+pub(crate) mod set;

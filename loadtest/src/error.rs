@@ -1,0 +1,123 @@
+//! Why there is no report.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use dunlin_client::{ConnectError, Error};
+use thiserror::Error;
+
+/// Why there is no report. Nodes that were started are stopped in every case.
+#[derive(Debug, Error)]
+pub(crate) enum LoadError {
+    /// The runtime does not start.
+    #[error("no runtime: {0}")]
+    Runtime(std::io::Error),
+    /// Ctrl-C.
+    #[error("interrupted; there is no report")]
+    Interrupted,
+    /// The binary of the nodes cannot be started.
+    #[error("cannot start {}: {source}; name the dunlin binary with --dunlin", program.display())]
+    NoDunlin {
+        /// What was tried.
+        program: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// `dunlin dev …` failed.
+    #[error("dunlin {words}: {said}")]
+    Dev {
+        /// What was asked of it.
+        words: String,
+        /// What it wrote.
+        said: String,
+    },
+    /// No client.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// A request that the measurement cannot do without failed.
+    #[error("{what}: {source}")]
+    Request {
+        /// What for.
+        what: &'static str,
+        /// Why it failed.
+        source: Box<Error>,
+    },
+    /// Too many writes of a preload failed, one after the other.
+    #[error("filling stopped after {done} of {count}: {source}")]
+    Fill {
+        /// Writes done.
+        done: u64,
+        /// Writes asked for.
+        count: u64,
+        /// Why the last one failed.
+        source: Box<Error>,
+    },
+    /// The command does something to the nodes that only their starter may do.
+    #[error("{0} stops nodes, so it runs on a cluster of its own only: leave --cluster away")]
+    OwnClusterOnly(&'static str),
+    /// The nodes run elsewhere, or as another user.
+    #[error(
+        "the process of node {node} at {address} is not on this machine, or not ours to look at"
+    )]
+    NoProcess {
+        /// Its name.
+        node: String,
+        /// Where it listens.
+        address: String,
+    },
+    /// The layout has fewer nodes than the command needs.
+    #[error("this takes at least {needed} nodes; the cluster has {nodes}")]
+    TooFewNodes {
+        /// How many it takes.
+        needed: usize,
+        /// How many there are.
+        nodes: usize,
+    },
+    /// A signal could not be sent.
+    #[error("cannot signal process {pid}: {source}")]
+    Signal {
+        /// To whom.
+        pid: u32,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// Something that had to happen did not.
+    #[error("{what} did not happen within {} s", after.as_secs())]
+    TimedOut {
+        /// What.
+        what: &'static str,
+        /// How long was waited.
+        after: Duration,
+    },
+    /// The page's way to a node broke.
+    #[error("reading a page: {0}")]
+    Page(String),
+}
+
+impl LoadError {
+    /// For `map_err`: says what the request was for.
+    pub(crate) fn request(what: &'static str) -> impl FnOnce(Error) -> Self {
+        move |source| Self::Request {
+            what,
+            source: Box::new(source),
+        }
+    }
+}
+
+/// One word for why a request failed, to count by.
+pub(crate) fn word(error: &Error) -> &'static str {
+    match error {
+        Error::Timeout { .. } => "timeout",
+        Error::Unknown { .. } => "unknown",
+        Error::Unreachable { .. } => "unreachable",
+        Error::Refused { .. } => "refused",
+        Error::NoSuchBucket { .. } => "no such bucket",
+        Error::Incomplete { .. } => "incomplete",
+        Error::Unexpected { .. } => "unexpected answer",
+        Error::BadBucketName { .. }
+        | Error::WrongKind { .. }
+        | Error::WrongFieldKind { .. }
+        | Error::NoSuchNode { .. }
+        | Error::Encoding { .. } => "mistaken request",
+    }
+}

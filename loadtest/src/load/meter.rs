@@ -1,0 +1,69 @@
+//! What nodes and client spend between two moments.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::cluster::Node;
+use crate::proc;
+
+/// CPU time, and the time in which it was spent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Spent {
+    pub(crate) elapsed: Duration,
+    /// User and system time of all nodes. `None` if one is not on this machine, or ended meanwhile.
+    pub(crate) servers: Option<Duration>,
+    /// Of this process: the client library and what makes the load.
+    pub(crate) client: Option<Duration>,
+    /// Bytes that the nodes made the disk write.
+    pub(crate) written_bytes: Option<u64>,
+}
+
+/// Begins a measurement.
+#[derive(Clone, Debug)]
+pub(crate) struct Meter {
+    pids: Vec<u32>,
+    start: Instant,
+    servers: Option<Duration>,
+    client: Option<Duration>,
+    written_bytes: Option<u64>,
+}
+
+impl Meter {
+    /// From now on, for these nodes.
+    pub(crate) fn start(nodes: &[Node]) -> Self {
+        let pids: Vec<u32> = nodes.iter().map(|node| node.pid).collect();
+        Self {
+            servers: servers_cpu(&pids),
+            client: proc::cpu(std::process::id()),
+            written_bytes: written(&pids),
+            start: Instant::now(),
+            pids,
+        }
+    }
+
+    /// What was spent since.
+    pub(crate) fn read(&self) -> Spent {
+        let since = |now: Option<Duration>, then: Option<Duration>| now?.checked_sub(then?);
+        Spent {
+            elapsed: self.start.elapsed(),
+            servers: since(servers_cpu(&self.pids), self.servers),
+            client: since(proc::cpu(std::process::id()), self.client),
+            written_bytes: written(&self.pids).and_then(|now| now.checked_sub(self.written_bytes?)),
+        }
+    }
+}
+
+fn servers_cpu(pids: &[u32]) -> Option<Duration> {
+    if pids.is_empty() {
+        return None;
+    }
+    pids.iter().map(|pid| proc::cpu(*pid)).sum()
+}
+
+fn written(pids: &[u32]) -> Option<u64> {
+    if pids.is_empty() {
+        return None;
+    }
+    pids.iter().map(|pid| proc::written_bytes(*pid)).sum()
+}
