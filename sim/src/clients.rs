@@ -223,7 +223,8 @@ impl World {
         let message = dunlin_protocol::peer::PeerMessage { layout: self.layout.number(), body };
         if let Ok(bytes) = dunlin_protocol::codec::encode(&message) {
             let bytes: Arc<[u8]> = bytes.into();
-            self.after(100, Event::Deliver { to, from, bytes });
+            let life = self.nodes[to].life;
+            self.after(100, Event::Deliver { to, life, from, bytes });
         }
     }
 }

@@ -111,7 +111,11 @@ impl World {
                 self.stop(node);
                 self.after(lasts, Event::FaultEnds(FaultEnd::Boot(node)));
             }
-            Fault::Pause => self.nodes[node].paused_until = self.now + lasts,
+            // Never shortened: what waits has been put off to the end of the pause.
+            Fault::Pause => {
+                let until = &mut self.nodes[node].paused_until;
+                *until = (*until).max(self.now + lasts);
+            }
             Fault::Full => {
                 self.nodes[node].kv.set_space(DiskSpace::NearlyFull);
                 if self.rng.bool() {
@@ -163,7 +167,7 @@ impl World {
         }
     }
 
-    /// Everything is right from now on.
+    /// Everything is right from now on, but for nodes that are still paused.
     pub(crate) fn heal(&mut self) {
         self.trace.say(self.now, format_args!("everything heals"));
         self.faults.over = true;
@@ -172,7 +176,6 @@ impl World {
         for node in 0..self.nodes.len() {
             let state = &mut self.nodes[node];
             state.skew_ms = state.skew_ms.clamp(-most, most);
-            state.paused_until = 0;
             state.kv.set_space(DiskSpace::Ample);
             if state.storage == StorageState::Full {
                 self.notice(node, StorageState::Ready);

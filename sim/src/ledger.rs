@@ -137,7 +137,7 @@ impl Ledger {
     pub(crate) fn disks_lost(&mut self, knows: impl Fn(&Minted) -> (bool, bool)) {
         for minted in self.events.values_mut() {
             let was_synced = minted.copies.values().any(|held| *held == Held::Synced);
-            if was_synced && !minted.forgotten {
+            if was_synced && !minted.lost {
                 let (held, known) = knows(minted);
                 minted.lost |= !held;
                 minted.forgotten |= !known;

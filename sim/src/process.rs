@@ -5,7 +5,7 @@ use std::sync::Arc;
 use dunlin_engine::{Control, Input, Shard, SyncWhen};
 use dunlin_protocol::status::StorageState;
 use dunlin_ring::PartitionId;
-use dunlin_storage::{Batch, BatchId, Kv, KvError, MemoryKv, Replica, ReplicaOptions, Start};
+use dunlin_storage::{Batch, BatchId, Kv, MemoryKv, Replica, ReplicaOptions, Start};
 
 use crate::check::Checker;
 use crate::durable::Footprint;
@@ -26,7 +26,8 @@ impl World {
         if self.nodes[node].process.is_some() {
             return;
         }
-        let mut start = self.nodes[node].kv.open();
+        let found = self.nodes[node].kv.open();
+        let mut start = self.nodes[node].start_owed.take().unwrap_or(found);
         if self.options.mutant == Some(Mutant::AmnesiaDenied) && matches!(start, Start::Amnesia { .. }) {
             start = Start::Unclean;
         }
@@ -46,7 +47,7 @@ impl World {
             self.options.engine.clone(),
             self.rng.fork(),
         );
-        let mut control = match control {
+        let control = match control {
             Ok(control) => control,
             Err(error) => return self.complain(Checker::Invariants, format!("no start: {error}")),
         };
@@ -68,7 +69,9 @@ impl World {
                     // Ordering: what an amnesia makes void is void on the disk before anything else
                     // happens, for the disk will not report it twice.
                     if let Some((id, batch)) = replica.take_staged() {
-                        self.write_now(node, &batch);
+                        if !self.write_now(node, &batch) {
+                            return self.boot_later(node, start);
+                        }
                         replica.committed(id);
                     }
                     opened.push(Shard::new(
@@ -83,7 +86,6 @@ impl World {
                 }
             }
         }
-        let _ = &mut control;
         let state = &mut self.nodes[node];
         state.process = Some(Process { control, shards: opened });
         state.life += 1;
@@ -99,18 +101,26 @@ impl World {
         self.after(self.options.disk.sync_every_ms * 1000, Event::SyncTick { node, life });
     }
 
-    /// Writes and syncs a batch, between two lives of a process.
-    fn write_now(&mut self, node: usize, batch: &Batch) {
+    /// A node that cannot write down what its start means tries again when its disk may have room.
+    fn boot_later(&mut self, node: usize, start: Start) {
+        self.nodes[node].start_owed = Some(start);
+        self.after(300_000, Event::FaultEnds(crate::faults::FaultEnd::Boot(node)));
+    }
+
+    /// Writes and syncs a batch, between two lives of a process; whether that could be done.
+    fn write_now(&mut self, node: usize, batch: &Batch) -> bool {
         let state = &mut self.nodes[node];
-        if state.kv.commit(batch).is_ok() {
-            state.durable.written(Footprint::of(batch));
+        if state.kv.commit(batch).is_err() {
+            return false;
         }
-        if state.kv.sync().is_ok() {
-            let copies = state.durable.synced();
-            for (dot, hint_for) in copies {
-                self.ledger.copy(&dot, node, hint_for, Held::Synced);
-            }
+        state.durable.written(Footprint::of(batch));
+        if state.kv.sync().is_err() {
+            return false;
         }
+        for (dot, hint_for) in state.durable.synced() {
+            self.ledger.copy(&dot, node, hint_for, Held::Synced);
+        }
+        true
     }
 
     /// The process ends in order: everything is written, and the next start is a clean one.
@@ -189,6 +199,7 @@ impl World {
         self.trace.say(self.now, format_args!("n{node} has an empty disk"));
         let state = &mut self.nodes[node];
         state.kv = MemoryKv::new();
+        state.start_owed = None;
         if self.options.mutant == Some(Mutant::SecretWipe) {
             return;
         }
@@ -314,7 +325,7 @@ impl World {
                 self.nodes[node].writer.stage = Stage::Idle;
                 self.start_commit(node);
             }
-            Err(KvError::Poisoned | KvError::Io { .. }) | Err(_) => {
+            Err(_) => {
                 self.count("failed syncs");
                 self.notice(node, StorageState::Failed);
                 let kept = self.rng.usize(0..=3);
@@ -353,11 +364,14 @@ impl World {
         }
         self.nodes[node].storage = state;
         let life = self.nodes[node].life;
+        // One look after the other: what is noticed last is what is true.
         let wait = self.rng.u64(1..NOTICE_US_MAX);
+        let at = (self.now + wait).max(self.nodes[node].noticed_at + 1);
+        self.nodes[node].noticed_at = at;
         let parts = (0..self.options.shards).map(Part::Shard).chain([Part::Control]);
         for part in parts {
             let input = Box::new(Input::StorageChanged(state));
-            self.after(wait, Event::Input { node, life, part, input });
+            self.at(at, Event::Input { node, life, part, input });
         }
     }
 }

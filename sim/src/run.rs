@@ -21,7 +21,7 @@ use crate::world::{Event, Node, World};
 use crate::writer::Writer;
 
 /// How long a cluster may take to come to rest, once everything is healed.
-const REST_US_MAX: u64 = 180_000_000;
+const REST_US_MAX: u64 = 60_000_000;
 /// How often it is asked whether it has.
 const REST_STEP_US: u64 = 1_000_000;
 /// How long the cluster has to be born and to make its buckets.
@@ -100,6 +100,7 @@ impl World {
         self.run_until(self.now + self.options.client_timeout_ms * 1000 + 1_000_000);
         self.come_to_rest();
         self.read_all();
+        self.come_to_rest();
         self.judge();
     }
 
@@ -118,8 +119,10 @@ impl World {
                 paused_until: 0,
                 skew_ms,
                 storage: dunlin_protocol::status::StorageState::Ready,
+                noticed_at: 0,
                 losses: Vec::new(),
                 crashes: Vec::new(),
+                start_owed: None,
                 saved: None,
             });
         }
@@ -155,9 +158,12 @@ impl World {
 
     fn come_to_rest(&mut self) {
         let until = self.now + REST_US_MAX;
+        let from = self.now;
         while self.now < until {
             self.run_until(self.now + REST_STEP_US);
             if self.is_at_rest() {
+                let seconds = (self.now - from) / 1_000_000;
+                self.counts.entry("seconds to rest").or_insert(seconds);
                 return;
             }
         }
@@ -178,9 +184,9 @@ impl World {
         }
         let ends = self.ends();
         let equal = self.layout.partitions().iter().all(|partition| {
-            let mut of = ends.iter().filter_map(|node| node.partitions.get(&partition));
-            let first = of.next().map(|end| &end.clock);
-            of.all(|end| Some(&end.clock) == first && end.whole)
+            let of: Vec<_> =
+                ends.iter().filter_map(|node| node.partitions.get(&partition)).collect();
+            of.iter().all(|end| end.whole && of.first().is_some_and(|first| first.clock == end.clock))
         });
         let dropped_gone = ends.iter().all(|node| {
             let dropped = |bucket| node.buckets.get(bucket).is_some_and(|b| b.dropped);

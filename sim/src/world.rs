@@ -17,7 +17,7 @@ use dunlin_protocol::request::Request;
 use dunlin_protocol::response::Answer;
 use dunlin_protocol::status::StorageState;
 use dunlin_ring::{Layout, NodeId, PartitionId};
-use dunlin_storage::MemoryKv;
+use dunlin_storage::{MemoryKv, Start};
 
 use crate::check::{Checker, Violation, check_receipt};
 use crate::clients::Client;
@@ -39,8 +39,8 @@ const PUBLISH_US: u64 = 20;
 /// Something that is going to happen.
 #[derive(Clone, Debug)]
 pub(crate) enum Event {
-    /// A message arrives at a node.
-    Deliver { to: usize, from: usize, bytes: Arc<[u8]> },
+    /// A message arrives at the life of a node to which it was sent: connections end with a process.
+    Deliver { to: usize, life: u64, from: usize, bytes: Arc<[u8]> },
     /// A request of a client arrives at a node.
     Request { node: usize, reply_to: ReplyTo, request: Box<Request>, timeout_ms: u64 },
     /// An input of one life of a node.
@@ -85,10 +85,14 @@ pub(crate) struct Node {
     /// How far its clock is ahead, in milliseconds.
     pub(crate) skew_ms: i64,
     pub(crate) storage: StorageState,
+    /// When it last noticed, or will have, how its disk is.
+    pub(crate) noticed_at: u64,
     /// When its disk lost what was synced.
     pub(crate) losses: Vec<u64>,
     /// When its process died.
     pub(crate) crashes: Vec<u64>,
+    /// What a start found that could not be written down yet.
+    pub(crate) start_owed: Option<Start>,
     /// The disk at the last clean stop, for a mutant.
     pub(crate) saved: Option<MemoryKv>,
 }
@@ -214,7 +218,9 @@ impl World {
             return self.at(until, event);
         }
         match event {
-            Event::Deliver { to, from, bytes } => self.deliver(to, from, &bytes),
+            Event::Deliver { to, life, from, bytes } if self.nodes[to].life == life => {
+                self.deliver(to, from, &bytes);
+            }
             Event::Request { node, reply_to, request, timeout_ms } => {
                 self.request(node, reply_to, *request, timeout_ms);
             }
@@ -229,7 +235,11 @@ impl World {
                 self.sync_tick(node);
             }
             // Of an earlier life.
-            Event::Input { .. } | Event::Flush { .. } | Event::Disk { .. } | Event::SyncTick { .. } => {}
+            Event::Deliver { .. }
+            | Event::Input { .. }
+            | Event::Flush { .. }
+            | Event::Disk { .. }
+            | Event::SyncTick { .. } => {}
             Event::Act { client } => self.act(client),
             Event::Answered { reply_to, answer } => self.answered(reply_to, *answer),
             Event::NotSent { reply_to } => self.not_sent(reply_to),
@@ -439,7 +449,8 @@ impl World {
         self.count("messages");
         for _ in 0..copies {
             for delay in self.network.send(&mut self.rng, from, place, repeatable) {
-                self.after(delay, Event::Deliver { to: place, from, bytes: Arc::clone(&bytes) });
+                let (life, bytes) = (self.nodes[place].life, Arc::clone(&bytes));
+                self.after(delay, Event::Deliver { to: place, life, from, bytes });
             }
         }
     }

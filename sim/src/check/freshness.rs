@@ -19,7 +19,7 @@ pub(super) fn check(evidence: &Evidence<'_>, sentences: &mut Vec<String>) {
                 let replaced = || evidence.ledger.replacers(name).any(|(_, by)| by.at <= op.end);
                 if minted.event.cell.is_some()
                     && minted.at < op.start
-                    && !is_visible(minted, &shown, kind)
+                    && !is_visible(evidence, minted, &shown, kind)
                     && evidence.read_knows(name, op, answer)
                     && !replaced()
                 {
@@ -34,19 +34,23 @@ pub(super) fn check(evidence: &Evidence<'_>, sentences: &mut Vec<String>) {
     keys(evidence, sentences);
 }
 
-fn is_visible(minted: &Minted, shown: &Shown, kind: Option<RowKind>) -> bool {
+fn is_visible(evidence: &Evidence<'_>, minted: &Minted, shown: &Shown, kind: Option<RowKind>) -> bool {
     let Some(cell) = &minted.event.cell else { return true };
     match (shown, &cell.body) {
         (Shown::Siblings(_, dots), _) => dots.contains(&minted.event.dot),
-        (Shown::Latest(_, stamp), _) => *stamp >= cell.stamp,
+        // A request that was sent again is one write, and may count from its first attempt.
+        (Shown::Latest(_, stamp), _) => evidence
+            .ledger
+            .of_op(minted.op)
+            .filter(|(_, other)| other.row == minted.row)
+            .filter_map(|(_, other)| Some(other.event.cell.as_ref()?.stamp))
+            .any(|first| *stamp >= first),
         (Shown::Sum(_), Body::Count { .. }) | (Shown::Marked, Body::Mark) => true,
-        (Shown::Extreme(shown), Body::Extreme(_)) => {
-            // The cell holds what it replaced as well, so it bounds what is shown.
-            let Some(dunlin_crdt::Cell { body: Body::Extreme(value), .. }) = &minted.event.cell else {
-                return true;
-            };
-            if kind == Some(RowKind::Max) { shown >= value } else { shown <= value }
-        }
+        // The cell holds what it replaced as well, so it bounds what is shown.
+        (Shown::Extreme(shown), Body::Extreme(value)) => match kind {
+            Some(RowKind::Max) => shown >= value,
+            _ => shown <= value,
+        },
         _ => false,
     }
 }

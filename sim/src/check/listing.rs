@@ -76,9 +76,13 @@ fn is_shown(kind: RowKind, stored: Option<&Row>, shown: &Shown) -> bool {
             stored == values.iter().collect()
         }
         (RowKind::Lww, Shown::Latest(value, stamp)) => {
-            let newest = cells.iter().map(|(_, cell)| cell.stamp).max();
+            // Of two cells of one request the first counts; cells are in order of their dots.
+            let mut seen = BTreeSet::new();
+            let written: Vec<_> =
+                cells.iter().map(|(_, cell)| cell).filter(|cell| seen.insert(cell.op)).collect();
+            let newest = written.iter().map(|cell| cell.stamp).max();
             newest == Some(*stamp)
-                && cells.iter().any(|(_, c)| c.stamp == *stamp && c.body == Body::Value(value.clone()))
+                && written.iter().any(|c| c.stamp == *stamp && c.body == Body::Value(value.clone()))
         }
         // The counters' checker says what the sum must be.
         (RowKind::Counter, Shown::Sum(_)) => !cells.is_empty(),
