@@ -29,11 +29,13 @@ use crate::listener::clients::ClientHandler;
 
 mod census;
 pub(crate) mod clients;
+pub(crate) mod pulse;
 
 pub(crate) use census::ConnectionBounds;
 
-/// A handshake takes two round trips and some tenths of a millisecond of work.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+/// A handshake takes two round trips and some tenths of a millisecond of work; in a flood of them, which
+/// loses packets, it takes longer.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Handshakes at one time, a tenth of a second's worth of work; more are refused, and tried again by
 /// the other side.
 const HANDSHAKES_MAX: usize = 512;

@@ -18,8 +18,12 @@ use crate::clock::Clock;
 use crate::counters::NodeCounters;
 use crate::driver::Parts;
 use crate::driver::part::PartMessage;
+use crate::listener::pulse::Pulse;
 use crate::status::Desk;
 
+/// The most that is kept of a deadline for the way back: an answer that says how far a write came must
+/// not arrive just after its client gave up.
+const ANSWER_MARGIN_MS_MAX: u64 = 200;
 /// The longest deadline that is believed: operations are kept for as long.
 const DEADLINE_MS_MAX: u32 = 10 * 60 * 1000;
 
@@ -96,6 +100,7 @@ pub(crate) struct ClientHandler {
     pub(crate) desk: Arc<Desk>,
     pub(crate) gate: Arc<Gate>,
     pub(crate) clock: Clock,
+    pub(crate) pulse: Arc<Pulse>,
     /// Says how keys map to partitions, which never changes.
     pub(crate) view: Arc<View>,
     pub(crate) request_timeout_ms: u64,
@@ -138,12 +143,16 @@ impl ClientHandler {
         }
     }
 
+    /// When the client no longer waits, less what the request has waited already and what the answer
+    /// takes to get there.
     fn deadline(&self, deadline_ms: u32) -> Time {
         let ms = match deadline_ms {
             0 => self.request_timeout_ms,
             ms => u64::from(ms.min(DEADLINE_MS_MAX)),
         };
-        self.clock.time().plus_ms(ms)
+        let now = self.clock.time();
+        let margin = (ms / 10).min(ANSWER_MARGIN_MS_MAX);
+        now.plus_ms(ms.saturating_sub(margin + self.pulse.stood_still_ms(now)))
     }
 
     fn fail(&self, asker: &Asker, failure: Failure) {

@@ -21,6 +21,7 @@ use crate::links::dial::{Dialing, keep_linked};
 use crate::links::handler::PeerRouter;
 use crate::links::{PeerLinks, Purpose};
 use crate::listener::clients::ClientHandler;
+use crate::listener::pulse::Pulse;
 use crate::listener::{ConnectionBounds, Listener, ListenerParts};
 
 /// What may be on its way from a client on one stream: enough for a value of 256 KiB in one round
@@ -29,9 +30,9 @@ const CLIENT_STREAM_WINDOW_BYTES: u32 = 512 << 10;
 /// What may be on its way from a client on all its streams. Links of peers get more.
 const CLIENT_WINDOW_BYTES: u32 = 1 << 20;
 /// A peer that is silent for this long has lost the link: it is dialed anew.
-const PEER_IDLE_TIMEOUT: Duration = Duration::from_secs(3);
+const PEER_IDLE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often a silent link between nodes proves that it is alive.
-const PEER_KEEP_ALIVE: Duration = Duration::from_secs(1);
+const PEER_KEEP_ALIVE: Duration = Duration::from_millis(500);
 /// How long the other sides may take to hear that the node stops.
 const GOODBYE_MAX: Duration = Duration::from_millis(500);
 
@@ -65,11 +66,13 @@ impl Net {
             Arc::clone(&core.counters),
             others().map(|member| member.id),
         ));
+        let pulse = Arc::new(Pulse::default());
         let clients = ClientHandler {
             parts: Arc::clone(&core.parts),
             desk: Arc::clone(&core.desk),
             gate: Arc::clone(&core.gate),
             clock: core.clock,
+            pulse: Arc::clone(&pulse),
             view: Arc::clone(&core.view),
             request_timeout_ms: config.engine.request_timeout_ms,
             counters: Arc::clone(&core.counters),
@@ -100,6 +103,7 @@ impl Net {
         let (serve, may_serve) = oneshot::channel();
         let (stop, stopped) = oneshot::channel();
         let thread_links = Arc::clone(&links);
+        let clock = core.clock;
         let work = move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
@@ -136,6 +140,7 @@ impl Net {
                         tokio::spawn(keep_linked(Arc::clone(&dialing), member.clone(), purpose));
                     }
                 }
+                tokio::spawn(async move { pulse.beat(clock).await });
                 tokio::spawn(listener.accept_all(endpoint.clone()));
                 // An error means that whoever would say so is gone.
                 let _ = stopped.await;
