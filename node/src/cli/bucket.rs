@@ -44,7 +44,6 @@ async fn create(
         .create_bucket(args.name.as_str(), args.kind, defaults)
         .await;
     let created = created.map_err(Fault::Write)?;
-    client.close().await;
     if out.is_json() {
         let mut object = json_of(&created.bucket);
         let known_by: Value = created.known_by.iter().map(NodeRef::to_string).collect();
@@ -64,7 +63,6 @@ async fn create(
 async fn list(session: &Session, out: &mut Output) -> Result<Ended, Fault> {
     let client = session.connect(Options::new()).await?;
     let mut buckets = client.buckets().await.map_err(Fault::Read)?;
-    client.close().await;
     buckets.sort_by(|a, b| a.name.cmp(&b.name));
     if out.is_json() {
         let buckets: Value = buckets
@@ -96,7 +94,6 @@ async fn list(session: &Session, out: &mut Output) -> Result<Ended, Fault> {
 async fn show(session: &Session, out: &mut Output, name: BucketName) -> Result<Ended, Fault> {
     let client = session.connect(Options::new()).await?;
     let opened = client.bucket(name.as_str()).await;
-    client.close().await;
     let bucket = match opened {
         Ok(bucket) => bucket.info(),
         Err(Error::NoSuchBucket { .. }) => return Err(not_there(&name)),
@@ -137,7 +134,6 @@ async fn drop_bucket(
 ) -> Result<Ended, Fault> {
     let client = session.connect(Options::new()).await?;
     let dropped = client.drop_bucket(name.as_str()).await;
-    client.close().await;
     let bucket = match dropped {
         Ok(bucket) => bucket,
         Err(

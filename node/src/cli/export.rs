@@ -34,7 +34,7 @@ pub(crate) async fn run(
     out: &mut Output,
     args: ExportArgs,
 ) -> Result<Ended, Fault> {
-    let (client, bucket) = session.bucket(&args.bucket, &args.asking).await?;
+    let bucket = session.bucket(&args.bucket, &args.asking).await?;
     out.json_line(&record::head(args.bucket.as_str(), bucket.info().kind))?;
     let (sender, mut lines) = mpsc::channel(LINES_AHEAD);
     let reader = tokio::spawn(read_all(bucket, usize::from(args.concurrency), sender));
@@ -52,7 +52,6 @@ pub(crate) async fn run(
     };
     // Only a whole export has its last line.
     out.json_line(&record::end(keys, written))?;
-    client.close().await;
     Ok(Ended::Done)
 }
 

@@ -6,13 +6,14 @@
 use std::io;
 use std::path::PathBuf;
 
-use dunlin_client::{ConnectError, DataEffect, Error, Failure, Kind};
+use dunlin_client::{AttemptEnd, ConnectError, DataEffect, Error, Failure, Kind, NodeRef};
 use dunlin_node::dev::DevError;
 use dunlin_node::server::ServerError;
 use serde_json::{Value, json};
 use thiserror::Error as ThisError;
 
 use super::ended::Ended;
+use super::receipt::names;
 
 /// Why a command failed.
 #[derive(Debug, ThisError)]
@@ -35,10 +36,10 @@ pub(crate) enum Fault {
     #[error("{0}")]
     Connect(#[from] ConnectError),
     /// A read failed. There was nothing to be written.
-    #[error("{0}")]
+    #[error("{}", reason(.0))]
     Read(Error),
     /// A write failed; the error says whether it may be applied.
-    #[error("{0}")]
+    #[error("{}", reason(.0))]
     Write(Error),
     /// A cluster for development could not be made or driven.
     #[error("{0}")]
@@ -125,7 +126,7 @@ impl Fault {
         };
         if matches!(
             self,
-            Self::Read(_) | Self::Write(_) | Self::Connect(_) | Self::Refused { .. }
+            Self::Write(_) | Self::Connect(_) | Self::Refused { .. }
         ) {
             text.push_str(&format!("data:  {}\n", self.effect()));
         }
@@ -155,6 +156,29 @@ impl Fault {
             what: format!("bucket {bucket} is of kind {is}, which this command does not fit"),
             advice: format!("use {}", commands_for(is)),
         }
+    }
+}
+
+/// What happened. What every node that was asked said alike is said once.
+pub(crate) fn reason(error: &Error) -> String {
+    let Error::Refused { failure, .. } = error else {
+        return error.to_string();
+    };
+    let said = failure.to_string();
+    let alike = error.asked().iter().all(|attempt| match &attempt.end {
+        AttemptEnd::Failed(failure) => failure.to_string() == said,
+        AttemptEnd::Unanswered(_) | AttemptEnd::Garbled(_) => false,
+    });
+    match error.asked().last() {
+        Some(last) if alike => {
+            let asked: Vec<NodeRef> = error.asked().iter().map(|a| a.node.clone()).collect();
+            let named = match last.named.is_empty() {
+                true => String::new(),
+                false => format!("; at hand: {}", names(&last.named)),
+            };
+            format!("{said} (so said {}{named})", names(&asked))
+        }
+        Some(_) | None => error.to_string(),
     }
 }
 
@@ -255,7 +279,7 @@ fn failure_advice(failure: &Failure) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use dunlin_client::Asked;
+    use dunlin_client::{Asked, Attempt, NodeId};
 
     use super::*;
 
@@ -328,6 +352,45 @@ mod tests {
             &Fault::Output(full),
             Ended::Failed,
             &["cannot write the answer"],
+        );
+    }
+
+    fn attempt(name: &str, failure: Failure) -> Attempt {
+        let node = |name: &str| NodeRef {
+            id: NodeId::from_name(name),
+            name: Some(name.into()),
+        };
+        Attempt {
+            node: node(name),
+            end: AttemptEnd::Failed(failure),
+            named: vec![node("n9")],
+        }
+    }
+
+    #[test]
+    fn what_all_nodes_said_is_said_once_and_else_by_each() {
+        let overloaded = || Failure::Overloaded;
+        let alike = Asked(vec![
+            attempt("n1", overloaded()),
+            attempt("n2", overloaded()),
+        ]);
+        let said = reason(&Error::Refused {
+            failure: overloaded(),
+            asked: alike,
+        });
+        let text = Failure::Overloaded.to_string();
+        assert_eq!(said, format!("{text} (so said n1, n2; at hand: n9)"));
+        let mixed = Asked(vec![
+            attempt("n1", Failure::Expired),
+            attempt("n2", overloaded()),
+        ]);
+        let said = reason(&Error::Refused {
+            failure: overloaded(),
+            asked: mixed,
+        });
+        assert!(
+            said.contains("n1 said") && said.contains("n2 said"),
+            "{said}"
         );
     }
 

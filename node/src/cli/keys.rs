@@ -20,7 +20,7 @@ pub(crate) async fn run(
         .as_deref()
         .map(|prefix| out.form().read(prefix))
         .transpose()?;
-    let (client, bucket) = session.bucket(&args.bucket, &args.asking).await?;
+    let bucket = session.bucket(&args.bucket, &args.asking).await?;
     let mut keys = bucket.keys(prefix.unwrap_or_default());
     let mut progress = Progress::new();
     let mut count = 0_u64;
@@ -43,6 +43,5 @@ pub(crate) async fn run(
         (true, false) => out.line(&count.to_string())?,
         (false, _) => {}
     }
-    client.close().await;
     Ok(Ended::Done)
 }

@@ -1,7 +1,7 @@
 //! `dunlin map …`: fields are typed, and what fits their kind is done.
 
 use bytes::Bytes;
-use dunlin_client::{Client, Field, FieldKind, FieldPath, FieldValue, Kind, Map};
+use dunlin_client::{Field, FieldKind, FieldPath, FieldValue, Kind, Map};
 use dunlin_protocol::limits::CHANGES_MAX;
 use serde_json::{Value, json};
 
@@ -14,7 +14,7 @@ use super::fault::Fault;
 use super::field::{read_path, show_path};
 use super::map_tree::TreeLines;
 use super::output::Output;
-use super::receipt::{self, ShowContext, note_answerers};
+use super::receipt::{self, Done, ShowContext, note_answerers};
 use super::record::{Contexts, tree};
 use super::session::Session;
 use super::siblings::{self, FoundAt};
@@ -67,7 +67,7 @@ async fn set_field(session: &Session, out: &mut Output, args: MapSetArgs) -> Res
     if path.kind() != FieldKind::Register && context.is_some() {
         return Err(Fault::Usage("only registers take --context".to_owned()));
     }
-    let (client, field) = match path.kind() {
+    let field = match path.kind() {
         FieldKind::Register | FieldKind::Lww | FieldKind::Flag => {
             open_field(session, out, &args.at, path.clone(), &args.asking).await?
         }
@@ -98,8 +98,7 @@ async fn set_field(session: &Session, out: &mut Output, args: MapSetArgs) -> Res
         }
     };
     let receipt = written.map_err(Fault::Write)?;
-    client.close().await;
-    receipt::show(out, done, &receipt, show_context)?;
+    receipt::show(out, Done::Word(done), &receipt, show_context)?;
     Ok(Ended::Done)
 }
 
@@ -111,16 +110,10 @@ async fn incr(session: &Session, out: &mut Output, args: MapIncrArgs) -> Result<
             "a field of kind counter, such as visits:counter",
         ));
     }
-    let (client, field) = open_field(session, out, &args.at, path, &args.asking).await?;
+    let field = open_field(session, out, &args.at, path, &args.asking).await?;
     let counter = field.counter().map_err(Fault::Write)?;
     let receipt = counter.increment(args.amount).await.map_err(Fault::Write)?;
-    client.close().await;
-    receipt::show(
-        out,
-        &format!("added {}", args.amount),
-        &receipt,
-        ShowContext::No,
-    )?;
+    receipt::show(out, Done::Added(args.amount), &receipt, ShowContext::No)?;
     Ok(Ended::Done)
 }
 
@@ -130,13 +123,12 @@ async fn add(session: &Session, out: &mut Output, args: MapAddArgs) -> Result<En
         return Err(does_not_fit(&path, "a field of kind set, such as tags:set"));
     }
     let elements = out.form().read_all(&args.elements)?;
-    let (client, field) = open_field(session, out, &args.at, path, &args.asking).await?;
+    let field = open_field(session, out, &args.at, path, &args.asking).await?;
     let set = field.set().map_err(Fault::Write)?;
     for some in elements.chunks(CHANGES_MAX) {
         let receipt = set.add(some).await.map_err(Fault::Write)?;
-        receipt::show(out, "added", &receipt, ShowContext::No)?;
+        receipt::show(out, Done::Word("added"), &receipt, ShowContext::No)?;
     }
-    client.close().await;
     Ok(Ended::Done)
 }
 
@@ -146,18 +138,17 @@ async fn remove(session: &Session, out: &mut Output, args: MapRemoveArgs) -> Res
     if !elements.is_empty() && path.kind() != FieldKind::Set {
         return Err(does_not_fit(&path, "no elements: only sets have them"));
     }
-    let (client, field) = open_field(session, out, &args.at, path.clone(), &args.asking).await?;
+    let field = open_field(session, out, &args.at, path.clone(), &args.asking).await?;
     if elements.is_empty() {
         let receipt = delete(field, path.kind()).await.map_err(Fault::Write)?;
-        receipt::show(out, "removed", &receipt, ShowContext::No)?;
+        receipt::show(out, Done::Word("removed"), &receipt, ShowContext::No)?;
     } else {
         let set = field.set().map_err(Fault::Write)?;
         for some in elements.chunks(CHANGES_MAX) {
             let receipt = set.remove(some).await.map_err(Fault::Write)?;
-            receipt::show(out, "removed", &receipt, ShowContext::No)?;
+            receipt::show(out, Done::Word("removed"), &receipt, ShowContext::No)?;
         }
     }
-    client.close().await;
     Ok(Ended::Done)
 }
 
@@ -183,7 +174,7 @@ async fn get(session: &Session, out: &mut Output, args: MapGetArgs) -> Result<En
         key: &key,
     };
     let path = args.field.as_deref().map(path).transpose()?;
-    let (client, map) = open(session, out, &args.at, &args.asking).await?;
+    let map = open(session, out, &args.at, &args.asking).await?;
     let ended = match path {
         None => {
             let count = show_fields(out, &at, &map).await?;
@@ -205,7 +196,6 @@ async fn get(session: &Session, out: &mut Output, args: MapGetArgs) -> Result<En
             }
         },
     };
-    client.close().await;
     Ok(ended)
 }
 
@@ -296,9 +286,9 @@ async fn open_field(
     at: &FieldArgs,
     path: FieldPath,
     asking: &Asking,
-) -> Result<(Client, Field), Fault> {
-    let (client, map) = open(session, out, &at.at, asking).await?;
-    Ok((client, map.field(path)))
+) -> Result<Field, Fault> {
+    let map = open(session, out, &at.at, asking).await?;
+    Ok(map.field(path))
 }
 
 async fn open(
@@ -306,12 +296,12 @@ async fn open(
     out: &Output,
     at: &KeyArgs,
     asking: &Asking,
-) -> Result<(Client, Map), Fault> {
+) -> Result<Map, Fault> {
     let key: Bytes = out.form().read(&at.key)?;
-    let (client, bucket) = session.bucket(&at.bucket, asking).await?;
+    let bucket = session.bucket(&at.bucket, asking).await?;
     if bucket.info().kind != Kind::Map {
         return Err(Fault::wrong_kind(at.bucket.as_str(), bucket.info().kind));
     }
     let map = bucket.map(&key).map_err(Fault::Read)?;
-    Ok((client, map))
+    Ok(map)
 }

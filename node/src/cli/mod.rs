@@ -96,19 +96,31 @@ fn dispatch(global: &Global, out: &mut Output, command: Command) -> Result<Ended
     match command {
         Command::Dev(args) => dev::run(out, args),
         Command::Server { config } => dev::server(&config),
-        Command::Bucket(command) => wait_for(bucket::run(&session, out, command)),
-        Command::Put(args) => wait_for(write::put(&session, out, args)),
-        Command::Get(args) => wait_for(read::get(&session, out, args)),
-        Command::Delete(args) => wait_for(write::delete(&session, out, args)),
-        Command::Incr(args) => wait_for(write::incr(&session, out, args)),
-        Command::Flag(args) => wait_for(write::flag(&session, out, args)),
-        Command::Set(command) => wait_for(set::run(&session, out, command)),
-        Command::Map(command) => wait_for(map::run(&session, out, command)),
-        Command::Keys(args) => wait_for(keys::run(&session, out, args)),
-        Command::Import(args) => wait_for(import::run(&session, out, args)),
-        Command::Export(args) => wait_for(export::run(&session, out, args)),
-        Command::Cluster(command) => wait_for(cluster::run(&session, out, command)),
+        Command::Bucket(command) => talk(&session, bucket::run(&session, out, command)),
+        Command::Put(args) => talk(&session, write::put(&session, out, args)),
+        Command::Get(args) => talk(&session, read::get(&session, out, args)),
+        Command::Delete(args) => talk(&session, write::delete(&session, out, args)),
+        Command::Incr(args) => talk(&session, write::incr(&session, out, args)),
+        Command::Flag(args) => talk(&session, write::flag(&session, out, args)),
+        Command::Set(command) => talk(&session, set::run(&session, out, command)),
+        Command::Map(command) => talk(&session, map::run(&session, out, command)),
+        Command::Keys(args) => talk(&session, keys::run(&session, out, args)),
+        Command::Import(args) => talk(&session, import::run(&session, out, args)),
+        Command::Export(args) => talk(&session, export::run(&session, out, args)),
+        Command::Cluster(command) => talk(&session, cluster::run(&session, out, command)),
     }
+}
+
+/// Runs a command that talks to a cluster, and says goodbye.
+fn talk(
+    session: &Session,
+    command: impl Future<Output = Result<Ended, Fault>>,
+) -> Result<Ended, Fault> {
+    wait_for(async {
+        let ended = command.await;
+        session.close().await;
+        ended
+    })
 }
 
 /// Runs a command to its end. One thread drives its sockets, which costs least.

@@ -23,7 +23,7 @@ pub(crate) async fn get(
     args: GetArgs,
 ) -> Result<Ended, Fault> {
     let key = out.form().read(&args.at.key)?;
-    let (client, bucket) = session.bucket(&args.at.bucket, &args.asking).await?;
+    let bucket = session.bucket(&args.at.bucket, &args.asking).await?;
     let shown = Shown {
         bucket: args.at.bucket.as_str(),
         key: &key,
@@ -81,7 +81,6 @@ pub(crate) async fn get(
             }
         }
     };
-    client.close().await;
     Ok(ended)
 }
 

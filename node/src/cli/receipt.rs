@@ -16,18 +16,38 @@ pub(crate) enum ShowContext {
     No,
 }
 
-/// Shows the receipt of a write: `done` says in one word what was done.
+/// What was done, in a word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Done {
+    /// In this word.
+    Word(&'static str),
+    /// A counter was added to.
+    Added(i64),
+}
+
+/// Shows the receipt of a write.
 pub(crate) fn show(
     out: &mut Output,
-    done: &str,
+    done: Done,
     receipt: &Receipt,
     context: ShowContext,
 ) -> io::Result<()> {
     if out.is_json() {
         let mut object = json_of(receipt);
-        object.insert("done".to_owned(), json!(done));
+        let word = match done {
+            Done::Word(word) => word,
+            Done::Added(amount) => {
+                object.insert("amount".to_owned(), json!(amount));
+                "added"
+            }
+        };
+        object.insert("done".to_owned(), json!(word));
         return out.json_line(&Value::Object(object));
     }
+    let done = match done {
+        Done::Word(word) => word.to_owned(),
+        Done::Added(amount) => format!("added {amount}"),
+    };
     out.line(&format!("{done}: {}", line_of(receipt)))?;
     match context {
         ShowContext::Yes => out.line(&format!("context: {}", receipt.context)),
@@ -37,7 +57,11 @@ pub(crate) fn show(
 
 fn line_of(receipt: &Receipt) -> String {
     if receipt.copies.is_empty() {
-        return "no node was to hold it before the answer".to_owned();
+        let nothing = match receipt.context.as_bytes().is_empty() {
+            true => "there was nothing to change",
+            false => "no node was to hold it before the answer",
+        };
+        return nothing.to_owned();
     }
     let copies: Vec<String> = receipt
         .copies

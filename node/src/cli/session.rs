@@ -1,6 +1,8 @@
 //! From the command line to a client of the cluster.
 
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use dunlin_client::{Bucket, BucketName, Client, Options};
 
@@ -10,12 +12,17 @@ use super::fault::Fault;
 /// Where a cluster for development has its file.
 const CLUSTER_FILE_DEFAULT: &str = "./dunlin-dev/cluster.toml";
 
-/// Which cluster.
-#[derive(Clone, Debug)]
+/// How long it may take to say goodbye.
+const FAREWELL: Duration = Duration::from_millis(10);
+
+/// Which cluster, and the connection to it.
+#[derive(Debug)]
 pub(crate) struct Session {
     cluster_file: PathBuf,
     /// Set if it was named, so that commands to be pasted name it too.
     named: bool,
+    /// Kept to be closed at the end, whichever way the command takes there.
+    client: RefCell<Option<Client>>,
 }
 
 impl Session {
@@ -27,6 +34,7 @@ impl Session {
                 .clone()
                 .unwrap_or_else(|| CLUSTER_FILE_DEFAULT.into()),
             named: global.cluster.is_some(),
+            client: RefCell::new(None),
         }
     }
 
@@ -45,17 +53,23 @@ impl Session {
         let builder = Client::builder()
             .cluster_file(&self.cluster_file)
             .options(options);
-        Ok(builder.connect().await?)
+        let client = builder.connect().await?;
+        self.client.replace(Some(client.clone()));
+        Ok(client)
+    }
+
+    /// Tells the nodes that the connection ends.
+    pub(crate) async fn close(&self) {
+        let client = self.client.take();
+        if let Some(client) = client {
+            // The word is out at once; whether it arrived need not be waited for.
+            let _ = tokio::time::timeout(FAREWELL, client.close()).await;
+        }
     }
 
     /// Connects and opens a bucket.
-    pub(crate) async fn bucket(
-        &self,
-        name: &BucketName,
-        asking: &Asking,
-    ) -> Result<(Client, Bucket), Fault> {
+    pub(crate) async fn bucket(&self, name: &BucketName, asking: &Asking) -> Result<Bucket, Fault> {
         let client = self.connect(asking.options()).await?;
-        let bucket = client.bucket(name.as_str()).await.map_err(Fault::Read)?;
-        Ok((client, bucket))
+        client.bucket(name.as_str()).await.map_err(Fault::Read)
     }
 }

@@ -10,7 +10,7 @@ use super::ended::Ended;
 use super::fault::Fault;
 use super::output::Output;
 use super::read;
-use super::receipt::{self, ShowContext, note_answerers};
+use super::receipt::{self, Done, ShowContext, note_answerers};
 use super::session::Session;
 
 /// `dunlin set …`
@@ -41,7 +41,7 @@ async fn change(
     change: Change,
 ) -> Result<Ended, Fault> {
     let elements = out.form().read_all(&args.elements)?;
-    let (client, _, set) = open(session, out, &args.at, &args.asking).await?;
+    let (_, set) = open(session, out, &args.at, &args.asking).await?;
     // More than a request takes go in several, each with its own receipt.
     for some in elements.chunks(CHANGES_MAX) {
         let (done, result) = match change {
@@ -49,15 +49,14 @@ async fn change(
             Change::Remove => ("removed", set.remove(some).await),
         };
         let receipt = result.map_err(Fault::Write)?;
-        receipt::show(out, done, &receipt, ShowContext::No)?;
+        receipt::show(out, Done::Word(done), &receipt, ShowContext::No)?;
     }
-    client.close().await;
     Ok(Ended::Done)
 }
 
 async fn has(session: &Session, out: &mut Output, args: ElementsArgs) -> Result<Ended, Fault> {
     let elements = out.form().read_all(&args.elements)?;
-    let (client, key, set) = open(session, out, &args.at, &args.asking).await?;
+    let (key, set) = open(session, out, &args.at, &args.asking).await?;
     let mut all = true;
     for element in &elements {
         let read = set.read_has(element).await.map_err(Fault::Read)?;
@@ -76,19 +75,17 @@ async fn has(session: &Session, out: &mut Output, args: ElementsArgs) -> Result<
             ))?;
         }
     }
-    client.close().await;
     Ok(Ended::answer(all))
 }
 
 async fn list(session: &Session, out: &mut Output, args: SetListArgs) -> Result<Ended, Fault> {
-    let (client, key, set) = open(session, out, &args.at, &args.asking).await?;
+    let (key, set) = open(session, out, &args.at, &args.asking).await?;
     show_elements(out, &key, set.elements(), args.limit).await?;
-    client.close().await;
     Ok(Ended::Done)
 }
 
 async fn count(session: &Session, out: &mut Output, args: SetCountArgs) -> Result<Ended, Fault> {
-    let (client, key, set) = open(session, out, &args.at, &args.asking).await?;
+    let (key, set) = open(session, out, &args.at, &args.asking).await?;
     let count = set.count().await.map_err(Fault::Read)?;
     if out.is_json() {
         let key = out.value(&key);
@@ -96,7 +93,6 @@ async fn count(session: &Session, out: &mut Output, args: SetCountArgs) -> Resul
     } else {
         out.line(&count.to_string())?;
     }
-    client.close().await;
     Ok(Ended::Done)
 }
 
@@ -141,12 +137,12 @@ async fn open(
     out: &Output,
     at: &super::args::KeyArgs,
     asking: &Asking,
-) -> Result<(dunlin_client::Client, Bytes, Set), Fault> {
+) -> Result<(Bytes, Set), Fault> {
     let key = out.form().read(&at.key)?;
-    let (client, bucket) = session.bucket(&at.bucket, asking).await?;
+    let bucket = session.bucket(&at.bucket, asking).await?;
     if bucket.info().kind != Kind::Set {
         return Err(Fault::wrong_kind(at.bucket.as_str(), bucket.info().kind));
     }
     let set = bucket.set(&key).map_err(Fault::Read)?;
-    Ok((client, key, set))
+    Ok((key, set))
 }

@@ -7,7 +7,7 @@ use super::args::{DeleteArgs, FlagArgs, IncrArgs, PutArgs, Switch};
 use super::ended::Ended;
 use super::fault::Fault;
 use super::output::Output;
-use super::receipt::{self, ShowContext};
+use super::receipt::{self, Done, ShowContext};
 use super::session::Session;
 use super::{given, read};
 
@@ -25,7 +25,7 @@ pub(crate) async fn put(
         .as_deref()
         .map(given::context)
         .transpose()?;
-    let (client, bucket) = session.bucket(&args.at.bucket, &args.asking).await?;
+    let bucket = session.bucket(&args.at.bucket, &args.asking).await?;
     let kind = bucket.info().kind;
     if kind != Kind::Register && context.is_some() {
         return Err(no_context(&bucket));
@@ -55,8 +55,7 @@ pub(crate) async fn put(
         Kind::Counter | Kind::Flag | Kind::Set | Kind::Map => return Err(wrong_kind(&bucket)),
     };
     let receipt = written.map_err(Fault::Write)?;
-    client.close().await;
-    receipt::show(out, "written", &receipt, show_context)?;
+    receipt::show(out, Done::Word("written"), &receipt, show_context)?;
     Ok(Ended::Done)
 }
 
@@ -68,7 +67,7 @@ pub(crate) async fn delete(
 ) -> Result<Ended, Fault> {
     let key = out.form().read(&args.at.key)?;
     let context = args.context.as_deref().map(given::context).transpose()?;
-    let (client, bucket) = session.bucket(&args.at.bucket, &args.asking).await?;
+    let bucket = session.bucket(&args.at.bucket, &args.asking).await?;
     let kind = bucket.info().kind;
     let removed = match (kind, context) {
         (Kind::Register, Some(context)) => {
@@ -82,8 +81,7 @@ pub(crate) async fn delete(
         (_, None) => delete_seen(&bucket, kind, key).await,
     };
     let receipt = removed.map_err(Fault::Write)?;
-    client.close().await;
-    receipt::show(out, "deleted", &receipt, ShowContext::No)?;
+    receipt::show(out, Done::Word("deleted"), &receipt, ShowContext::No)?;
     Ok(Ended::Done)
 }
 
@@ -111,19 +109,13 @@ pub(crate) async fn incr(
     args: IncrArgs,
 ) -> Result<Ended, Fault> {
     let key = out.form().read(&args.at.key)?;
-    let (client, bucket) = session.bucket(&args.at.bucket, &args.asking).await?;
+    let bucket = session.bucket(&args.at.bucket, &args.asking).await?;
     if bucket.info().kind != Kind::Counter {
         return Err(wrong_kind(&bucket));
     }
     let counter = bucket.counter(key).map_err(Fault::Write)?;
     let receipt = counter.increment(args.amount).await.map_err(Fault::Write)?;
-    client.close().await;
-    receipt::show(
-        out,
-        &format!("added {}", args.amount),
-        &receipt,
-        ShowContext::No,
-    )?;
+    receipt::show(out, Done::Added(args.amount), &receipt, ShowContext::No)?;
     Ok(Ended::Done)
 }
 
@@ -134,7 +126,7 @@ pub(crate) async fn flag(
     args: FlagArgs,
 ) -> Result<Ended, Fault> {
     let key = out.form().read(&args.at.key)?;
-    let (client, bucket) = session.bucket(&args.at.bucket, &args.asking).await?;
+    let bucket = session.bucket(&args.at.bucket, &args.asking).await?;
     if bucket.info().kind != Kind::Flag {
         return Err(wrong_kind(&bucket));
     }
@@ -143,16 +135,15 @@ pub(crate) async fn flag(
         None => read::flag(out, &key, flag.read().await.map_err(Fault::Read)?)?,
         Some(Switch::On) => {
             let receipt = flag.enable().await.map_err(Fault::Write)?;
-            receipt::show(out, "on", &receipt, ShowContext::No)?;
+            receipt::show(out, Done::Word("on"), &receipt, ShowContext::No)?;
             Ended::Done
         }
         Some(Switch::Off) => {
             let receipt = flag.disable().await.map_err(Fault::Write)?;
-            receipt::show(out, "off", &receipt, ShowContext::No)?;
+            receipt::show(out, Done::Word("off"), &receipt, ShowContext::No)?;
             Ended::Done
         }
     };
-    client.close().await;
     Ok(ended)
 }
 

@@ -77,6 +77,7 @@ pub(crate) struct FlagArgs {
     #[command(flatten)]
     pub(crate) at: KeyArgs,
     /// What it shall be; left out, it is shown
+    #[arg(value_name = "on|off")]
     pub(crate) switch: Option<Switch>,
     #[command(flatten)]
     pub(crate) asking: Asking,

@@ -8,7 +8,7 @@ use dunlin_client::Options;
 use serde_json::{Value, json};
 
 use crate::cli::ended::Ended;
-use crate::cli::fault::Fault;
+use crate::cli::fault::{Fault, reason};
 use crate::cli::output::{Output, note};
 use crate::cli::progress::bytes;
 use crate::cli::session::Session;
@@ -38,8 +38,8 @@ pub(super) async fn run(session: &Session, out: &mut Output) -> Result<Ended, Fa
             Err(error) => {
                 ended = Ended::Failed;
                 match out.is_json() {
-                    true => nodes.push(json!({ "node": name, "error": error.to_string() })),
-                    false => note(&format!("{name}: not compacted: {error}")),
+                    true => nodes.push(json!({ "node": name, "error": reason(&error) })),
+                    false => note(&format!("{name}: not compacted: {}", reason(&error))),
                 }
             }
         }
@@ -47,6 +47,5 @@ pub(super) async fn run(session: &Session, out: &mut Output) -> Result<Ended, Fa
     if out.is_json() {
         out.json_line(&json!({ "nodes": Value::Array(nodes) }))?;
     }
-    client.close().await;
     Ok(ended)
 }

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use crate::cli::ended::Ended;
-use crate::cli::fault::Fault;
+use crate::cli::fault::{Fault, reason};
 use crate::cli::output::Output;
 use crate::cli::progress::{bytes, count, time};
 use crate::cli::session::Session;
@@ -74,7 +74,6 @@ async fn ask_all(session: &Session) -> Result<Vec<Node>, Fault> {
     }
     let mut nodes = asking.join_all().await;
     nodes.sort_by_key(|(position, _)| *position);
-    client.close().await;
     Ok(nodes.into_iter().map(|(_, node)| node).collect())
 }
 
@@ -82,7 +81,7 @@ async fn ask(client: &Client, name: String, address: String) -> Node {
     let id = NodeId::from_name(&name);
     let said = match client.layout().member(id) {
         None => Err("not a member of the layout".to_owned()),
-        Some(_) => client.status(id).await.map_err(|error| error.to_string()),
+        Some(_) => client.status(id).await.map_err(|error| reason(&error)),
     };
     Node {
         name,

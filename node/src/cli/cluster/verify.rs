@@ -8,19 +8,21 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use dunlin_client::status::PartitionDigest;
-use dunlin_client::{Client, NodeId, NodeRef, Options, PartitionId};
+use dunlin_client::{Client, Layout, NodeId, NodeRef, Options, PartitionId};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use crate::cli::ended::Ended;
-use crate::cli::fault::Fault;
+use crate::cli::fault::{Fault, reason};
 use crate::cli::output::Output;
 use crate::cli::progress::{Progress, count};
 use crate::cli::session::Session;
 
 /// Digests asked for at a time: a node reads a whole partition for each.
 const AT_ONCE: usize = 16;
+/// How long a node may take to show that it is there.
+const GREETING_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long one may take.
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// Before what differs is looked at again: about as often as owners compare clocks.
@@ -60,54 +62,71 @@ pub(super) async fn run(
         }
         sleep(PAUSE).await;
     }
-    client.close().await;
     show(out, &said)
 }
 
-/// Asks every owner of these partitions.
+/// Asks every owner of these partitions. Nodes that are down are not waited for again and again.
 async fn ask_all(
     client: &Client,
     partitions: &[PartitionId],
     said: &mut BTreeMap<PartitionId, Vec<Said>>,
 ) {
     let layout = client.layout();
+    let down = down(client, &layout).await;
     let mut progress = Progress::new();
     let mut asking = JoinSet::new();
-    let mut questions: Vec<(PartitionId, NodeId)> = Vec::new();
+    let mut questions: Vec<(PartitionId, NodeRef)> = Vec::new();
     for partition in partitions {
-        said.insert(*partition, Vec::new());
-        questions.extend(
-            layout
-                .owners(*partition)
-                .iter()
-                .map(|owner| (*partition, *owner)),
-        );
+        let mut silent = Vec::new();
+        for owner in layout.owners(*partition) {
+            let member = layout.member(*owner);
+            let name = member.map(|member| member.name.as_str().into());
+            let node = NodeRef { id: *owner, name };
+            match down.get(owner) {
+                Some(reason) => silent.push((node, Err(reason.clone()))),
+                None => questions.push((*partition, node)),
+            }
+        }
+        said.insert(*partition, silent);
     }
     let (all, mut answered) = (questions.len(), 0_u64);
     let mut questions = questions.into_iter();
     loop {
         while asking.len() < AT_ONCE
-            && let Some((partition, owner)) = questions.next()
+            && let Some((partition, node)) = questions.next()
         {
             let client = client.clone();
-            asking.spawn(async move { (partition, owner, client.digest(owner, partition).await) });
+            asking.spawn(async move {
+                let digest = client.digest(node.id, partition).await;
+                (partition, (node, digest.map_err(|error| reason(&error))))
+            });
         }
         let Some(joined) = asking.join_next().await else {
-            return;
+            break;
         };
-        let Ok((partition, owner, digest)) = joined else {
-            continue;
-        };
-        let name = layout
-            .member(owner)
-            .map(|member| member.name.as_str().into());
-        let digest = digest.map_err(|error| error.to_string());
-        said.entry(partition)
-            .or_default()
-            .push((NodeRef { id: owner, name }, digest));
+        if let Ok((partition, owner)) = joined {
+            said.entry(partition).or_default().push(owner);
+        }
         answered += 1;
         progress.show(|| format!("{answered} of {all} digests"));
     }
+    for owners in said.values_mut() {
+        owners.sort_by(|(a, _), (b, _)| a.name.cmp(&b.name));
+    }
+}
+
+/// The members that do not answer, with the reason.
+async fn down(client: &Client, layout: &Layout) -> BTreeMap<NodeId, String> {
+    let client = client.with_options(Options::new().timeout(GREETING_TIMEOUT));
+    let mut greeting = JoinSet::new();
+    for member in layout.members() {
+        let (client, node) = (client.clone(), member.id);
+        greeting.spawn(async move { (node, client.status(node).await) });
+    }
+    let answers = greeting.join_all().await.into_iter();
+    answers
+        .filter_map(|(node, answer)| Some((node, reason(&answer.err()?))))
+        .collect()
 }
 
 fn verdict(said: &[Said]) -> Verdict {

@@ -9,6 +9,7 @@ use dunlin_client::{Bucket, DataEffect, Error, FieldPath, Map};
 use dunlin_protocol::limits::{CHANGES_MAX, VALUE_BYTES_MAX};
 
 use super::mapping::Change;
+use crate::cli::fault::reason;
 use crate::cli::record::Data;
 
 /// Rows of one request for fields: well below what is refused.
@@ -28,8 +29,8 @@ pub(crate) enum Problem {
 impl Problem {
     fn of(error: Error) -> Self {
         match error.effect() {
-            DataEffect::NotApplied => Self::Failed(error.to_string()),
-            DataEffect::Unknown => Self::Unknown(error.to_string()),
+            DataEffect::NotApplied => Self::Failed(reason(&error)),
+            DataEffect::Unknown => Self::Unknown(reason(&error)),
         }
     }
 }
@@ -114,7 +115,7 @@ async fn bring_to(counter: &dunlin_client::Counter, sum: i64) -> Result<(), Prob
     let now = counter
         .get()
         .await
-        .map_err(|error| Problem::Failed(error.to_string()))?;
+        .map_err(|error| Problem::Failed(reason(&error)))?;
     match sum.checked_sub(now) {
         // A counter of zero is written too: it is a key like any other.
         Some(0) if sum != 0 => Ok(()),

@@ -33,6 +33,11 @@ impl<R: BufRead> Lines<R> {
         }
     }
 
+    /// How many lines were read.
+    pub(crate) fn count(&self) -> u64 {
+        self.number
+    }
+
     /// The next line; nothing at the end.
     pub(crate) fn next(&mut self) -> io::Result<Option<Line>> {
         let mut bytes = Vec::new();

@@ -12,7 +12,7 @@
 //! been written is never tried again here.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -70,7 +70,7 @@ pub(crate) async fn run(
     };
     let opened = Opened::open(&args.file, format).map_err(unreadable)?;
     let asking = args.asking.with_timeout_default(TIMEOUT);
-    let (client, bucket) = session.bucket(&args.bucket, &asking).await?;
+    let bucket = session.bucket(&args.bucket, &asking).await?;
     let kind = bucket.info().kind;
     let source = match opened.exported() {
         Some(exported) if exported != kind => {
@@ -96,11 +96,11 @@ pub(crate) async fn run(
     let started = Instant::now();
     let shared = Arc::new(Shared {
         stop_on_error: args.stop_on_error,
-        ..Shared::default()
+        last: AtomicU64::new(LAST_LINE),
+        tally: Mutex::default(),
     });
     import(source, &bucket, args.concurrency, &shared).await;
     let tally = std::mem::take(&mut *shared.tally());
-    client.close().await;
     let ended = tally.ended();
     tally.show(out, started.elapsed())?;
     Ok(ended)
@@ -125,12 +125,15 @@ fn format_of(args: &ImportArgs) -> Result<Format, Fault> {
     }
 }
 
+/// The last line that there can be.
+const LAST_LINE: u64 = u64::MAX;
+
 /// What the parts of an import know together.
-#[derive(Default)]
 struct Shared {
     stop_on_error: bool,
-    /// Set once no more lines are to be written.
-    stopped: AtomicBool,
+    /// The last line that is to be written. Lines before one that failed are, as they would be if
+    /// lines were written one after the other.
+    last: AtomicU64,
     /// Guards what became of the lines; held to note one.
     tally: Mutex<Tally>,
 }
@@ -146,17 +149,22 @@ impl Shared {
         tally.note(line, result);
         if self.stop_on_error && tally.has_problems() {
             tally.stop(format!("line {line} was not written"));
-            self.stopped.store(true, Ordering::Relaxed);
+            self.last.fetch_min(line, Ordering::Relaxed);
         }
     }
 
-    fn stop(&self, why: String) {
+    /// Ends it before its end: lines after `last` are not written.
+    fn stop(&self, last: u64, why: String) {
         self.tally().stop(why);
-        self.stopped.store(true, Ordering::Relaxed);
+        self.last.fetch_min(last, Ordering::Relaxed);
     }
 
     fn is_stopped(&self) -> bool {
-        self.stopped.load(Ordering::Relaxed)
+        self.last.load(Ordering::Relaxed) != LAST_LINE
+    }
+
+    fn is_wanted(&self, line: u64) -> bool {
+        line <= self.last.load(Ordering::Relaxed)
     }
 }
 
@@ -185,7 +193,7 @@ async fn import(source: Source, bucket: &Bucket, concurrency: u16, shared: &Arc<
             biased;
             signal = tokio::signal::ctrl_c(), if !shared.is_stopped() => {
                 if signal.is_ok() {
-                    shared.stop("interrupted".to_owned());
+                    shared.stop(0, "interrupted".to_owned());
                 }
             }
             ended = tasks.join_next() => {
@@ -217,7 +225,9 @@ fn read(mut source: Source, batches: &mpsc::Sender<Vec<Parsed>>, shared: &Shared
             }
             Ok(None) => break,
             Err(error) => {
-                shared.stop(format!("the file cannot be read any further: {error}"));
+                // What was read before is written.
+                let why = format!("the file cannot be read any further: {error}");
+                shared.tally().stop(why);
                 break;
             }
         }
@@ -250,7 +260,7 @@ async fn hand_out(
     let waiting = Arc::new(Semaphore::new(WAITING_KIB_MAX as usize));
     while let Some(batch) = batches.recv().await {
         for Parsed { line, change } in batch {
-            if shared.is_stopped() {
+            if !shared.is_wanted(line) {
                 return;
             }
             let (key, change) = match change {
@@ -290,8 +300,8 @@ async fn hand_out(
 /// Writes line after line.
 async fn work(bucket: Bucket, mut jobs: mpsc::Receiver<Job>, shared: Arc<Shared>) {
     while let Some(job) = jobs.recv().await {
-        if shared.is_stopped() {
-            return;
+        if !shared.is_wanted(job.line) {
+            continue;
         }
         let result = apply(&bucket, &job.key, job.change).await;
         shared.note(job.line, result);

@@ -183,7 +183,7 @@ impl Source {
             })),
             Self::Export { lines, state } => loop {
                 let Some(line) = lines.next()? else {
-                    return Ok(state.at_end());
+                    return Ok(state.at_end(lines.count()));
                 };
                 if let Some(parsed) = parsed(line, |bytes| state.line(bytes)) {
                     return Ok(Some(parsed));
@@ -237,10 +237,10 @@ impl ExportState {
     }
 
     /// That it was cut off is the last thing to be said.
-    fn at_end(&mut self) -> Option<Parsed> {
+    fn at_end(&mut self, lines: u64) -> Option<Parsed> {
         let was_cut_off = !std::mem::replace(&mut self.ended, true);
         was_cut_off.then(|| Parsed {
-            line: 0,
+            line: lines + 1,
             change: Err("the export was cut off: its last line is missing".to_owned()),
         })
     }
@@ -354,7 +354,7 @@ mod tests {
             lines[1].1.as_ref().unwrap_err().contains("cut off"),
             "{lines:?}"
         );
-        assert_eq!(lines.len(), 2);
+        assert_eq!((lines[1].0, lines.len()), (3, 2));
     }
 
     #[test]

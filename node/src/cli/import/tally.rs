@@ -124,10 +124,8 @@ impl Tally {
         }
         if self.failed > 0 {
             text.push("failed, and not written:".to_owned());
-            text.extend(self.reasons.iter().map(|(line, reason)| match line {
-                0 => format!("  {reason}"),
-                line => format!("  line {line}: {reason}"),
-            }));
+            let reasons = self.reasons.iter();
+            text.extend(reasons.map(|(line, reason)| format!("  line {line}: {reason}")));
             let more = self.failed.saturating_sub(self.reasons.len() as u64);
             if more > 0 {
                 text.push(format!("  and {} more", count(more)));

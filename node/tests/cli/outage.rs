@@ -1,0 +1,65 @@
+//! One node of three is killed, missed, and comes back.
+
+use serde_json::json;
+
+use crate::dunlin::Dev;
+
+pub(crate) fn a_killed_node_is_shown_and_missed_and_catches_up(dev: &Dev) {
+    dev.bucket("outage", "counter");
+    dev.line("incr outage k 1").ended(0);
+    dev.line("cluster verify --wait 20s").ended(0);
+    dev.line("cluster compact").ended(0);
+    dev.line("cluster status").ended(0);
+
+    dev.line("dev kill 3").ended(0);
+    dev.line("dev kill 3").ended(1);
+    dev.line("incr outage k 1 --w majority").ended(0);
+    wait_until_missed(dev, "n3");
+    dev.line("incr outage k 1 --pw all --strict")
+        .ended(3);
+    assert_eq!(dev.line("get outage k").ended(0).text(), "2");
+    let status = dev.line("cluster status --json").ended(1).json();
+    let up: Vec<_> = status["nodes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|node| &node["up"])
+        .collect();
+    assert_eq!(up, [&json!(true), &json!(true), &json!(false)], "{status}");
+    assert!(
+        dev.line("cluster status")
+            .ended(1)
+            .text()
+            .contains("n3: down")
+    );
+    let unequal = dev.line("cluster verify --wait 1ms --json").ended(3).json();
+    assert_eq!(
+        (&unequal["unanswered"], &unequal["differ"]),
+        (&json!(64), &json!(0)),
+        "{unequal}"
+    );
+
+    dev.line("dev restart 3").ended(0);
+    dev.line("cluster verify --wait 30s").ended(0);
+    assert_eq!(dev.line("get outage k --r all").ended(0).text(), "2");
+    dev.line("dev kill 4").ended(3);
+}
+
+/// Until the others know that a node is away, a write that needs it may still wait for its answer.
+fn wait_until_missed(dev: &Dev, name: &str) {
+    let knows = |node: &serde_json::Value| {
+        let mut peers = node["status"]["peers"].as_array().unwrap().iter();
+        peers.any(|peer| peer["name"] == name && peer["reachable"] == false)
+    };
+    // Each look takes two seconds, as long as the node is given to answer.
+    let missed = (0..10).any(|_| {
+        let status = dev.line("cluster status --json").ended(1).json();
+        let mut up = status["nodes"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|node| node["up"] == true);
+        up.all(knows)
+    });
+    assert!(missed, "nobody noticed that {name} is away");
+}
