@@ -275,6 +275,7 @@ impl Replica {
                 key::parse_log(&entry?.0).ok_or(StoreError::CorruptKey { partition })?;
             epoch = found.saturating_add(1);
         }
+        self.forget_pasts(partition)?;
         if let Some(before) = self.partitions.get_mut(&partition) {
             let record = PartitionRecord {
                 epoch: epoch.max(before.epoch + 1),
@@ -286,6 +287,26 @@ impl Replica {
             after.log = Count::exact(0, 0);
             *before = after;
             self.stage_record(partition);
+        }
+        Ok(())
+    }
+
+    /// Rows forget what they know to be superseded. It came with events that the clock is about to
+    /// forget, so no co-owner would ever ask for it; and they would differ for ever in rows whose
+    /// clocks are equal.
+    fn forget_pasts(&mut self, partition: PartitionId) -> Result<(), StoreError> {
+        let pending: Vec<_> = self.owned_part(partition)?.pending.iter().cloned().collect();
+        for stored_key in pending {
+            match self.load(partition, self.owned_part(partition)?, &stored_key) {
+                Ok(mut loaded) => {
+                    let past = loaded.row.past().clone();
+                    loaded.row.strip(&past);
+                    self.store(partition, &stored_key, loaded);
+                }
+                // It counts as no row from now on.
+                Err(StoreError::CorruptRow { .. } | StoreError::CorruptKey { .. }) => {}
+                Err(error) => return Err(error),
+            }
         }
         Ok(())
     }
