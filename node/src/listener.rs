@@ -42,9 +42,14 @@ const HANDSHAKES_MAX: usize = 512;
 /// With so many going on, addresses have to be proved.
 const HANDSHAKES_UNPROVED_MAX: usize = HANDSHAKES_MAX / 4;
 
+/// Connections of each other node at one time: two are in use, and their forerunners may not have timed
+/// out yet.
+const PEER_CONNECTIONS_MAX: usize = 16;
+
 /// What accepted connections are given to.
 pub(crate) struct Listener {
     census: Arc<Census>,
+    peer_census: Arc<Census>,
     handshakes: Arc<Semaphore>,
     clients: Arc<ClientHandler>,
     /// The other nodes, by the names in their certificates.
@@ -68,8 +73,15 @@ pub(crate) struct ListenerParts {
 
 impl Listener {
     pub(crate) fn new(parts: ListenerParts) -> Self {
+        // Nodes may share an address, so only their sum is bounded.
+        let peers_max = PEER_CONNECTIONS_MAX * parts.members.len();
+        let peer_bounds = ConnectionBounds {
+            total_max: peers_max,
+            per_address_max: peers_max,
+        };
         Self {
             census: Arc::new(Census::new(parts.bounds)),
+            peer_census: Arc::new(Census::new(peer_bounds)),
             handshakes: Arc::new(Semaphore::new(HANDSHAKES_MAX)),
             clients: parts.clients,
             members: parts.members,
@@ -147,7 +159,7 @@ impl Listener {
         match (identity.protocol, identity.role) {
             (WireProtocol::Client, role) => self.serve_client(connection, &role).await,
             (WireProtocol::Peer, Role::Node(name)) => match self.members.get(&name) {
-                Some(node) => self.serve_peer(connection, *node, name),
+                Some(node) => self.serve_peer(connection, *node, name).await,
                 None => self.refuse(&connection, &format!("the layout has no other node {name}")),
             },
             // Ruled out when the role was read.
@@ -162,11 +174,7 @@ impl Listener {
         let Some(seat) = Census::enter(&self.census, remote.ip()) else {
             self.counters.clients_refused.add();
             tracing::debug!(%remote, "too many connections");
-            connection.close(
-                VarInt::from_u32(CloseCode::Overloaded as u32),
-                b"too many connections",
-            );
-            return;
+            return too_many(&connection);
         };
         self.counters.clients_accepted.add();
         tracing::debug!(%remote, %role, "client connected");
@@ -175,7 +183,13 @@ impl Listener {
         drop(seat);
     }
 
-    fn serve_peer(&self, connection: Connection, node: NodeId, name: String) {
+    async fn serve_peer(&self, connection: Connection, node: NodeId, name: String) {
+        let remote = connection.remote_address();
+        let Some(seat) = Census::enter(&self.peer_census, remote.ip()) else {
+            self.counters.handshakes_refused.add();
+            tracing::warn!(%remote, peer = name, "too many connections of peers");
+            return too_many(&connection);
+        };
         connection.set_receive_window(VarInt::from_u32(PEER_WINDOW_BYTES));
         let handler = PeerHandler {
             node,
@@ -189,8 +203,9 @@ impl Listener {
             ready: Notify::new(),
             ended: AtomicBool::new(false),
         };
-        // Lives until its connection ends.
-        let _ = Link::accept(connection, LinkOptions::PEER, Arc::new(handler));
+        let link = Link::accept(connection, LinkOptions::PEER, Arc::new(handler));
+        link.closed().await;
+        drop(seat);
     }
 
     fn refuse(&self, connection: &Connection, reason: &str) {
@@ -202,4 +217,11 @@ impl Listener {
             reason.as_bytes(),
         );
     }
+}
+
+fn too_many(connection: &Connection) {
+    connection.close(
+        VarInt::from_u32(CloseCode::Overloaded as u32),
+        b"too many connections",
+    );
 }

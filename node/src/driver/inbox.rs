@@ -1,7 +1,8 @@
 //! What waits for one thread: many put in, one takes out everything at once.
 //!
-//! What the outside sends is offered, and refused above a bound on count and bytes. What the node's
-//! own threads say about work that was accepted (a commit, a view, a stop) is pushed, and never
+//! What the outside sends is offered, and refused above a bound on count and bytes. Clients are refused
+//! first: what peers send are mostly answers, without which the requests that were accepted would wait
+//! in vain. What the node's own threads say about work that was accepted (a commit, a view, a stop) is pushed, and never
 //! refused: how much of it there can be follows from the work that was accepted, and refusing it
 //! could make two threads wait for each other.
 
@@ -15,6 +16,15 @@ pub(crate) struct InboxBounds {
     pub(crate) items_max: usize,
     /// Their bytes. A single item may exceed it.
     pub(crate) bytes_max: usize,
+}
+
+/// Who offers something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// A client: it may fill half.
+    Client,
+    /// Another node.
+    Peer,
 }
 
 /// A queue that is emptied by being taken whole.
@@ -52,11 +62,18 @@ impl<T> Inbox<T> {
     }
 
     /// Adds something from outside, which came in so many bytes; returns it if too much waits.
-    pub(crate) fn offer(&self, item: T, bytes: usize) -> Result<(), T> {
+    pub(crate) fn offer(&self, origin: Origin, item: T, bytes: usize) -> Result<(), T> {
+        let bounds = match origin {
+            Origin::Peer => self.bounds,
+            Origin::Client => InboxBounds {
+                items_max: self.bounds.items_max.div_ceil(2),
+                bytes_max: self.bounds.bytes_max.div_ceil(2),
+            },
+        };
         let mut waiting = self.lock();
         let total = waiting.offered_bytes.saturating_add(bytes);
-        let too_many = waiting.offered >= self.bounds.items_max;
-        if too_many || (waiting.offered > 0 && total > self.bounds.bytes_max) {
+        let too_many = waiting.offered >= bounds.items_max;
+        if too_many || (waiting.offered > 0 && total > bounds.bytes_max) {
             return Err(item);
         }
         waiting.offered += 1;
@@ -132,15 +149,25 @@ mod tests {
     #[test]
     fn what_is_offered_is_bounded_by_count_and_bytes_and_what_is_pushed_is_not() {
         let inbox = Inbox::new(BOUNDS);
-        assert_eq!(inbox.offer(1, 60), Ok(()));
-        assert_eq!(inbox.offer(2, 41), Err(2));
-        assert_eq!(inbox.offer(3, 40), Ok(()));
-        assert_eq!(inbox.offer(4, 0), Err(4));
+        assert_eq!(inbox.offer(Origin::Peer, 1, 60), Ok(()));
+        assert_eq!(inbox.offer(Origin::Peer, 2, 41), Err(2));
+        assert_eq!(inbox.offer(Origin::Peer, 3, 40), Ok(()));
+        assert_eq!(inbox.offer(Origin::Peer, 4, 0), Err(4));
         inbox.push(5);
         assert_eq!(taken(&inbox), [1, 3, 5]);
-        assert_eq!(inbox.offer(6, 1000), Ok(()), "a single item may be large");
+        let single = inbox.offer(Origin::Client, 6, 1000);
+        assert_eq!(single, Ok(()), "a single item may be large");
         assert_eq!(taken(&inbox), [6]);
         assert_eq!(taken(&inbox), [0; 0]);
+    }
+
+    #[test]
+    fn clients_are_refused_before_peers_are() {
+        let inbox = Inbox::new(BOUNDS);
+        assert_eq!(inbox.offer(Origin::Client, 1, 1), Ok(()));
+        assert_eq!(inbox.offer(Origin::Client, 2, 1), Err(2));
+        assert_eq!(inbox.offer(Origin::Peer, 3, 1), Ok(()));
+        assert_eq!(taken(&inbox), [1, 3]);
     }
 
     #[test]

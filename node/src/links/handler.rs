@@ -17,6 +17,7 @@ use super::{Hello, PeerLinks, Purpose};
 use crate::clock::Clock;
 use crate::counters::NodeCounters;
 use crate::driver::Parts;
+use crate::driver::inbox::Origin;
 use crate::driver::part::PartMessage;
 
 /// The control part hears of a peer's messages at most once in this time: a tenth of the interval at
@@ -55,12 +56,12 @@ impl PeerRouter {
             | PeerBody::Handoff { partition, .. } => self
                 .parts
                 .shard_of(partition)
-                .offer(PartMessage::Said { from, body }, bytes)
+                .offer(Origin::Peer, PartMessage::Said { from, body }, bytes)
                 .is_ok(),
             PeerBody::Digests(digests) => self.route_digests(from, digests),
             PeerBody::Control(_) => {
                 let control = self.parts.control();
-                let offered = control.offer(PartMessage::Said { from, body }, bytes);
+                let offered = control.offer(Origin::Peer, PartMessage::Said { from, body }, bytes);
                 if offered.is_err() {
                     self.counters.peer_messages_shed.add();
                 }
@@ -87,7 +88,9 @@ impl PeerRouter {
             if !digests.is_empty() {
                 let bytes = digests.len() * size_of::<ClockDigest>();
                 let body = PeerBody::Digests(digests);
-                all_offered &= shard.offer(PartMessage::Said { from, body }, bytes).is_ok();
+                all_offered &= shard
+                    .offer(Origin::Peer, PartMessage::Said { from, body }, bytes)
+                    .is_ok();
             }
         }
         all_offered
@@ -111,7 +114,7 @@ impl PeerRouter {
             let _ = self
                 .parts
                 .control()
-                .offer(PartMessage::Said { from, body }, 0);
+                .offer(Origin::Peer, PartMessage::Said { from, body }, 0);
         }
     }
 }

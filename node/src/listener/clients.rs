@@ -17,6 +17,7 @@ use quinn::ConnectionError;
 use crate::clock::Clock;
 use crate::counters::NodeCounters;
 use crate::driver::Parts;
+use crate::driver::inbox::Origin;
 use crate::driver::part::PartMessage;
 use crate::listener::pulse::Pulse;
 use crate::status::Desk;
@@ -137,7 +138,8 @@ impl ClientHandler {
             request,
             deadline,
         };
-        if let Err(PartMessage::Asked { asker, .. }) = inbox.offer(message, frame.body.len()) {
+        let offered = inbox.offer(Origin::Client, message, frame.body.len());
+        if let Err(PartMessage::Asked { asker, .. }) = offered {
             self.counters.requests_shed.add();
             self.fail(&asker, Failure::Overloaded);
         }
