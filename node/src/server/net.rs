@@ -13,6 +13,7 @@ use dunlin_client::transport::{CloseCode, PathMtu, TransportSettings};
 use quinn::{Endpoint, VarInt};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
+use tokio::task::JoinSet;
 
 use super::open::Core;
 use super::{ServerError, spawn, system};
@@ -135,15 +136,17 @@ impl Net {
                     router,
                     counters,
                 });
+                let mut dialers = JoinSet::new();
                 for member in to_dial {
                     for purpose in Purpose::ALL {
-                        tokio::spawn(keep_linked(Arc::clone(&dialing), member.clone(), purpose));
+                        dialers.spawn(keep_linked(Arc::clone(&dialing), member.clone(), purpose));
                     }
                 }
                 tokio::spawn(async move { pulse.beat(clock).await });
                 tokio::spawn(listener.accept_all(endpoint.clone()));
                 // An error means that whoever would say so is gone.
                 let _ = stopped.await;
+                dialers.abort_all();
                 thread_links.close_all();
                 say_goodbye(&endpoint).await;
             });
