@@ -477,10 +477,9 @@ impl Shard {
         self.spend(rows.iter().map(|r| &r.row));
         self.replica.take_rows(partition, rows, clock)?;
         self.replica.note_peer_clock(partition, from, clock);
+        self.note_rows(partition, rows.iter().map(|row| &row.key));
         for RepairRow { key, .. } in rows {
-            if self.view.is_dropped(key.bucket) {
-                self.upkeep.bucket_has_rows(partition, key.bucket);
-            } else if self.is_lww(key) {
+            if self.is_lww(key) {
                 self.note_lww_losers(key, effects)?;
             }
         }
@@ -542,6 +541,7 @@ impl Shard {
             next.as_ref(),
             &clock,
         )?;
+        self.note_rows(partition, rows.iter().map(|row| &row.key));
         if taken == WholeTaken::OutOfOrder {
             // Another transfer took its place; the next round finds out what is still missing.
             self.repair.pulls.remove(&partition);

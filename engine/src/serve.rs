@@ -141,11 +141,10 @@ impl Shard {
         events: &[RowEvent],
         effects: &mut Vec<Effect>,
     ) -> Result<(), StoreError> {
+        self.note_rows(partition, events.iter().map(|event| &event.key));
         for RowEvent { key, event } in events {
             let taken = self.replica.take(key, event)?;
-            if self.view.is_dropped(key.bucket) {
-                self.upkeep.bucket_has_rows(partition, key.bucket);
-            } else if taken == Taken::New && self.is_lww(key) {
+            if taken == Taken::New && self.is_lww(key) {
                 self.note_lww_losers(key, effects)?;
             }
         }
@@ -255,6 +254,7 @@ impl Shard {
             if let Err(error) = self.replica.take_rows(partition, rows, context) {
                 self.note_store_error(&error, effects);
             }
+            self.note_rows(partition, rows.iter().map(|row| &row.key));
         }
     }
 

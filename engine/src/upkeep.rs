@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use dunlin_protocol::RowKey;
 use dunlin_protocol::status::StorageState;
 use dunlin_ring::{BucketId, PartitionId};
 use dunlin_storage::Progress;
@@ -24,12 +25,25 @@ pub(crate) struct Upkeep {
 
 impl Upkeep {
     /// A row of a dropped bucket has come.
-    pub(crate) fn bucket_has_rows(&mut self, partition: PartitionId, bucket: BucketId) {
+    fn bucket_has_rows(&mut self, partition: PartitionId, bucket: BucketId) {
         self.to_remove.insert((bucket, partition));
     }
 }
 
 impl Shard {
+    /// Rows have come, from wherever: those of dropped buckets are to be removed again.
+    pub(crate) fn note_rows<'a>(
+        &mut self,
+        partition: PartitionId,
+        rows: impl IntoIterator<Item = &'a RowKey>,
+    ) {
+        for row in rows {
+            if self.view.is_dropped(row.bucket) {
+                self.upkeep.bucket_has_rows(partition, row.bucket);
+            }
+        }
+    }
+
     pub(crate) fn upkeep_slice(&mut self, now: Now, effects: &mut Vec<Effect>) {
         let mut busy = false;
         match self.replica.count_some(self.options.slice_rows) {

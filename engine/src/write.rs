@@ -265,6 +265,8 @@ impl Shard {
             }
         };
         let events = staged.map_err(|error| self.refused_write(error, effects))?;
+        // The bucket may have been dropped while this write was reading.
+        self.note_rows(write.partition, events.iter().map(|event| &event.key));
         if self.options.notes_minted {
             let (op, events) = (write.id, events.clone());
             effects.push(Effect::Note(Note::Minted { op, events }));
