@@ -219,7 +219,12 @@ impl Control {
                     if let Kept::Own(number) = kept
                         && let Some(telling) = self.telling.remove(&number)
                     {
-                        effects.push(failed(telling.reply_to, Failure::StorageFull));
+                        // It is known here and spreads; only this node's disk has not got it yet.
+                        let failure = Failure::Partial {
+                            needed: 1,
+                            copies: Vec::new(),
+                        };
+                        effects.push(failed(telling.reply_to, failure));
                     }
                 }
                 // What the disk refused is still known here, and goes to the disk with the next change.
@@ -454,7 +459,7 @@ impl Control {
             ControlMessage::Pong { nonce } => self.peers.answered(from, nonce, now.time),
             ControlMessage::Buckets { entries, confirm } => {
                 self.merge(&entries, effects);
-                if let Some(confirm) = confirm {
+                if let (Some(confirm), StorageState::Ready) = (confirm, self.storage) {
                     self.commits
                         .wait(AckWhen::Synced, Kept::Peer { to: from, confirm });
                 }

@@ -16,28 +16,20 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
-use dunlin_crdt::{Clock, FieldPath, Row, RowKind};
-use dunlin_protocol::limits::{KEY_BYTES_MAX, SUBKEY_BYTES_MAX};
+use dunlin_crdt::{Clock, Row, RowKind};
 use dunlin_protocol::peer::{
     Coverage, HintScope, KeyedRow, OperationMessage, PeerOp, RangeScope, RowDots, RowEvent,
     RowRange,
 };
-use dunlin_protocol::request::{Keys, Query, Read, ReadOptions, Request};
 use dunlin_protocol::response::{Answer, Found as Shown, ReadAnswer};
-use dunlin_protocol::{Failure, Part, RowKey};
-use dunlin_ring::{BucketId, Fallbacks, NodeId, PartitionId, Quorum};
-use dunlin_storage::StoreError;
+use dunlin_protocol::{Failure, RowKey};
+use dunlin_ring::{Fallbacks, NodeId, PartitionId};
 
-use crate::changes::check_size;
 use crate::io::{Effect, Now, Time, TimerId};
 use crate::scan::{Shape, scan};
-use crate::shard::{Operation, Origin, Shard, page_limit, query_page, send_operation};
+use crate::shard::{Operation, Origin, Shard, send_operation};
 use crate::show;
 use crate::write::PreparedWrite;
-
-/// Dots that are looked up in the log for a read repair; what differs by more is left to the next round
-/// of repair by clocks.
-const REPAIR_DOTS_MAX: usize = 1024;
 
 /// What is asked of the owners.
 #[derive(Clone, Debug)]
@@ -107,237 +99,11 @@ pub(crate) struct GatherOp {
 }
 
 impl Shard {
-    pub(crate) fn start_read(
-        &mut self,
-        origin: Origin,
-        read: Read,
-        deadline: Time,
-        now: Now,
-        effects: &mut Vec<Effect>,
-    ) -> Result<(), Failure> {
-        let kind = self.bucket(read.bucket)?.kind;
-        check_size(Part::Key, read.key.len(), KEY_BYTES_MAX)?;
-        let wrong_kind = || Failure::WrongKind { kind };
-        let row = |subkey: Bytes| RowKey {
-            bucket: read.bucket,
-            key: read.key.clone(),
-            subkey,
-        };
-        let range = |prefix: Bytes, after: Option<Bytes>| RowRange {
-            bucket: read.bucket,
-            scope: RangeScope::Key {
-                key: read.key.clone(),
-                prefix,
-                after,
-            },
-        };
-        let is_set = kind == dunlin_crdt::Kind::Set;
-        let is_map = kind == dunlin_crdt::Kind::Map;
-        let limit = query_page(&read.query).map_or(Ok(0), |page| page_limit(page.limit))?;
-        let question = match &read.query {
-            Query::Value => {
-                let kind = kind.single_row().ok_or_else(wrong_kind)?;
-                Question::Rows(vec![(row(Bytes::new()), kind)])
-            }
-            Query::Has(element) if is_set => {
-                Question::Rows(vec![(row(element.clone()), RowKind::Element)])
-            }
-            Query::Field(path) if is_map => {
-                check_size(Part::Field, path.len(), SUBKEY_BYTES_MAX)?;
-                let (_, _, kind) =
-                    FieldPath::parse(path).map_err(|_| Failure::Invalid { what: Part::Field })?;
-                Question::Rows(vec![(row(path.clone()), kind)])
-            }
-            Query::Elements(page) if is_set => Question::Range {
-                range: range(Bytes::new(), page.after.clone()),
-                limit,
-                shape: Shape::Elements,
-            },
-            Query::Fields { prefix, page } if is_map => Question::Range {
-                range: range(prefix.clone(), page.after.clone()),
-                limit,
-                shape: Shape::Fields,
-            },
-            Query::Count(page) if is_set || is_map => Question::Range {
-                range: range(Bytes::new(), page.after.clone()),
-                limit,
-                shape: Shape::Count,
-            },
-            Query::Has(_)
-            | Query::Field(_)
-            | Query::Elements(_)
-            | Query::Fields { .. }
-            | Query::Count(_) => return Err(wrong_kind()),
-        };
-        let partition = self.partition_of(read.bucket, &read.key);
-        let (bucket, options) = (read.bucket, read.options);
-        let request = Request::Read(read);
-        self.read_or_forward(
-            origin, partition, bucket, options, question, request, deadline, now, effects,
-        )
-    }
-
-    pub(crate) fn start_keys(
-        &mut self,
-        origin: Origin,
-        keys: Keys,
-        deadline: Time,
-        now: Now,
-        effects: &mut Vec<Effect>,
-    ) -> Result<(), Failure> {
-        self.bucket(keys.bucket)?;
-        if keys.partition.0 >= self.view.layout.partitions().get() {
-            return Err(Failure::Invalid {
-                what: Part::Partition,
-            });
-        }
-        let scope = RangeScope::Keys {
-            prefix: keys.prefix.clone(),
-            after: keys.page.after.clone(),
-        };
-        let question = Question::Range {
-            range: RowRange {
-                bucket: keys.bucket,
-                scope,
-            },
-            limit: page_limit(keys.page.limit)?,
-            shape: Shape::Keys,
-        };
-        let (partition, bucket, options) = (keys.partition, keys.bucket, keys.options);
-        let request = Request::Keys(keys);
-        self.read_or_forward(
-            origin, partition, bucket, options, question, request, deadline, now, effects,
-        )
-    }
-
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "the parts of one request, taken apart above"
-    )]
-    fn read_or_forward(
-        &mut self,
-        origin: Origin,
-        partition: PartitionId,
-        bucket: BucketId,
-        options: ReadOptions,
-        question: Question,
-        request: Request,
-        deadline: Time,
-        now: Now,
-        effects: &mut Vec<Effect>,
-    ) -> Result<(), Failure> {
-        let owners = self.view.layout.owners(partition);
-        let checked = |quorum: Quorum| match quorum.needed(owners.len()) {
-            needed if needed <= owners.len() => Ok(needed),
-            _ => Err(Failure::QuorumTooLarge {
-                asked: quorum,
-                owners: owners.len() as u8,
-            }),
-        };
-        let default_r = self.bucket(bucket)?.defaults.r;
-        let needed_owners = options.pr.map_or(Ok(0), checked)?;
-        let needed = checked(options.r.unwrap_or(default_r))?
-            .max(needed_owners)
-            .max(1);
-        if !self.view.layout.is_owner(self.view.me, partition) {
-            let nearest = self.view.nearest(owners.iter().copied());
-            match (nearest.is_empty(), origin) {
-                (false, Origin::Client(_)) => {
-                    self.start_forward(origin, partition, request, nearest, deadline, now, effects);
-                    return Ok(());
-                }
-                (false, Origin::Peer { .. }) => return Err(Failure::NotOwner),
-                (true, _) => {}
-            }
-        }
-        let then = Then::Show(origin);
-        let needs = Needs {
-            nodes: needed,
-            owners: needed_owners,
-            fallbacks: options.fallbacks,
-        };
-        self.gather(question, then, partition, needs, deadline, now, effects);
-        Ok(())
-    }
-
-    /// A read of rows on behalf of a write. It does what it can with the owners there are.
-    pub(crate) fn read_for_write(
-        &mut self,
-        then: Then,
-        partition: PartitionId,
-        rows: Vec<(RowKey, RowKind)>,
-        deadline: Time,
-        now: Now,
-        effects: &mut Vec<Effect>,
-    ) {
-        let needs = self.needs_of_write(partition, rows.first().map(|(key, _)| key.bucket));
-        self.gather(
-            Question::Rows(rows),
-            then,
-            partition,
-            needs,
-            deadline,
-            now,
-            effects,
-        );
-    }
-
-    /// A search for what a write removes.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "the parts of one request, taken apart above"
-    )]
-    pub(crate) fn find_for_removal(
-        &mut self,
-        then: Then,
-        partition: PartitionId,
-        bucket: BucketId,
-        key: Bytes,
-        prefix: Bytes,
-        deadline: Time,
-        now: Now,
-        effects: &mut Vec<Effect>,
-    ) {
-        let needs = self.needs_of_write(partition, Some(bucket));
-        let scope = RangeScope::Key {
-            key,
-            prefix,
-            after: None,
-        };
-        let limit = dunlin_protocol::limits::CHANGES_MAX;
-        let range = RowRange { bucket, scope };
-        let question = Question::Range {
-            range,
-            limit,
-            shape: Shape::Rows,
-        };
-        self.gather(question, then, partition, needs, deadline, now, effects);
-    }
-
-    /// A removal removes what its coordinator sees. A read quorum makes that what was acknowledged
-    /// before; where it can't be had, the removal goes on with what there is.
-    fn needs_of_write(&self, partition: PartitionId, bucket: Option<BucketId>) -> Needs {
-        let owners = self.view.layout.owners(partition);
-        let r = bucket
-            .and_then(|id| self.view.bucket(id))
-            .map_or(Quorum::One, |b| b.defaults.r);
-        let reachable = owners
-            .iter()
-            .filter(|node| self.view.is_reachable(**node))
-            .count();
-        let nodes = r.needed(owners.len()).min(reachable);
-        Needs {
-            nodes,
-            owners: 0,
-            fallbacks: Fallbacks::Allowed,
-        }
-    }
-
     #[expect(
         clippy::too_many_arguments,
         reason = "the parts of one operation, named by its struct"
     )]
-    fn gather(
+    pub(crate) fn gather(
         &mut self,
         question: Question,
         then: Then,
@@ -674,66 +440,6 @@ impl Shard {
             }),
         ));
     }
-
-    /// Joins each row with what the others hold of it, and repairs whoever was behind, this node too.
-    fn join_rows(
-        &mut self,
-        gather: &GatherOp,
-        rows: &[(RowKey, RowKind)],
-        effects: &mut Vec<Effect>,
-    ) -> Result<Vec<(RowKey, RowKind, Row)>, StoreError> {
-        let partition = gather.partition;
-        let mut joined = Vec::with_capacity(rows.len());
-        for (key, kind) in rows {
-            let mine = self.replica.row(key)?;
-            let clock = self.replica.clock(partition);
-            let row = gather.join(key, mine, clock);
-            joined.push((key.clone(), *kind, row));
-        }
-        for says in gather.says.iter().filter(|says| !says.rows.is_empty()) {
-            self.repair_after_read(partition, says, &joined, effects)?;
-        }
-        Ok(joined)
-    }
-
-    /// Read repair: an owner that was behind is sent the rows; this node pulls what it lacks itself,
-    /// so that every event it takes is named.
-    fn repair_after_read(
-        &mut self,
-        partition: PartitionId,
-        says: &OwnerSays,
-        joined: &[(RowKey, RowKind, Row)],
-        effects: &mut Vec<Effect>,
-    ) -> Result<(), StoreError> {
-        if !self.replica.owns(partition) {
-            return Ok(());
-        }
-        let mut behind = Vec::new();
-        for (key, _, row) in joined {
-            let Some(theirs) = says.rows.get(key) else {
-                continue;
-            };
-            if theirs.cells() != row.cells() {
-                behind.push(key.clone());
-            }
-            if self.replica.row(key)?.cells() != row.cells() {
-                self.repair.want(partition, says.node);
-            }
-        }
-        if behind.is_empty() {
-            return Ok(());
-        }
-        let rows = self
-            .replica
-            .rows_behind(partition, &says.clock, &behind, REPAIR_DOTS_MAX)?;
-        if let Some(rows) = rows {
-            self.counters.add("read_repairs");
-            let context = self.replica.clock(partition).clone();
-            let message = OperationMessage::ReadRepair { rows, context };
-            effects.push(send_operation(says.node, partition, PeerOp(0), message));
-        }
-        Ok(())
-    }
 }
 
 impl GatherOp {
@@ -772,10 +478,10 @@ impl Then {
 
 /// How many must answer, and whether hints may be shown.
 #[derive(Clone, Copy, Debug)]
-struct Needs {
-    nodes: usize,
-    owners: usize,
-    fallbacks: Fallbacks,
+pub(crate) struct Needs {
+    pub(crate) nodes: usize,
+    pub(crate) owners: usize,
+    pub(crate) fallbacks: Fallbacks,
 }
 
 /// What to ask a fallback; nothing for a listing of keys.

@@ -10,7 +10,7 @@
 //!             Send, Reply, Commit, SetTimer, Publish …
 //! ```
 //!
-//! To follow a put, open `write.rs`; a read, `gather.rs`; the replica's side of both, `serve.rs`;
+//! To follow a put, open `write.rs`; a read, `read.rs` and `gather.rs`; the replica's side of both, `serve.rs`;
 //! anti-entropy, `repair.rs`; hints, `handoff.rs`; buckets and who can be reached, `control.rs`.
 
 mod buckets;
@@ -24,6 +24,8 @@ mod handoff;
 mod io;
 mod options;
 mod peers;
+mod read;
+mod read_repair;
 mod repair;
 mod report;
 mod scan;

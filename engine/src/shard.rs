@@ -176,7 +176,11 @@ impl Shard {
         if self.commits.wants_sync() {
             sync = SyncWhen::Now;
         }
-        let taken = self.replica.take_staged();
+        // A full disk would refuse what upkeep stages as well, and each refusal is a roll-back.
+        let taken = match self.storage {
+            StorageState::Full => None,
+            StorageState::Ready | StorageState::Failed => self.replica.take_staged(),
+        };
         let ready = self.commits.bind(taken.as_ref().map(|(id, _)| *id));
         match taken {
             Some((id, batch)) => effects.push(Effect::Commit { id, batch, sync }),
