@@ -61,7 +61,8 @@ impl World {
         let from = self.nodes.len() + client;
         for delay in self.network.send(&mut self.rng, from, node, false) {
             let request = request.clone();
-            self.after(delay, Event::Request { node, reply_to, request, timeout_ms });
+            let life = self.nodes[node].life;
+            self.after(delay, Event::Request { node, life, reply_to, request, timeout_ms });
         }
         self.after(timeout_ms * 1000 + GRACE_US, Event::GiveUp { reply_to });
         number

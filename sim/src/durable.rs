@@ -117,15 +117,21 @@ impl Durable {
         }
     }
 
-    /// Whether the disk holds the event, and so knows what it replaced.
+    /// Whether the disk holds the event as an owner's does, and so knows what it replaced.
     pub(crate) fn claims(&self, partition: PartitionId, dot: &Dot) -> bool {
         self.claims.get(&partition).is_some_and(|(_, clock)| clock.contains(dot))
-            || self.hints.range((Name::of(dot), NodeId(0))..).next().is_some_and(|(name, _)| *name == Name::of(dot))
     }
 
-    /// Whether the disk holds the event's cell, if it has one.
-    pub(crate) fn holds(&self, partition: PartitionId, dot: &Dot) -> bool {
-        self.claims(partition, dot) || self.survivors.contains(&Name::of(dot))
+    /// For whom the disk holds the event as a hint.
+    pub(crate) fn hinted(&self, dot: &Dot) -> impl Iterator<Item = NodeId> + '_ {
+        let name = Name::of(dot);
+        let from = self.hints.range((name, NodeId(0))..);
+        from.take_while(move |(at, _)| *at == name).map(|(_, owner)| *owner)
+    }
+
+    /// Whether the event's cell was found on the disk after it had forgotten something.
+    pub(crate) fn survives(&self, dot: &Dot) -> bool {
+        self.survivors.contains(&Name::of(dot))
     }
 }
 

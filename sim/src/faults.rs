@@ -55,7 +55,7 @@ impl World {
             self.trace.say(self.now, format_args!("FAULT {fault:?} n{node}"));
             self.trace.add(self.now, node, "fault", format!("{fault:?}").as_bytes());
             self.count("faults");
-            self.happen(fault, node);
+            self.inflict(fault, node);
         }
         self.next_fault();
     }
@@ -88,7 +88,7 @@ impl World {
         None
     }
 
-    fn happen(&mut self, fault: Fault, node: usize) {
+    fn inflict(&mut self, fault: Fault, node: usize) {
         // Mostly short, sometimes longer than it takes to be noticed.
         let long = if chance(&mut self.rng, 400) { 6_000_000 } else { 800_000 };
         let lasts = self.rng.u64(1_000..long);
@@ -111,11 +111,7 @@ impl World {
                 self.stop(node);
                 self.after(lasts, Event::FaultEnds(FaultEnd::Boot(node)));
             }
-            // Never shortened: what waits has been put off to the end of the pause.
-            Fault::Pause => {
-                let until = &mut self.nodes[node].paused_until;
-                *until = (*until).max(self.now + lasts);
-            }
+            Fault::Pause => self.pause(node, lasts),
             Fault::Full => {
                 self.nodes[node].kv.set_space(DiskSpace::NearlyFull);
                 if self.rng.bool() {
@@ -144,6 +140,12 @@ impl World {
                 self.nodes[node].skew_ms = self.rng.i64(-most * factor..=most * factor);
             }
         }
+    }
+
+    fn pause(&mut self, node: usize, lasts: u64) {
+        let until = self.nodes[node].paused_until.max(self.now + lasts);
+        self.nodes[node].paused_until = until;
+        self.at(until, Event::GoOn { node });
     }
 
     pub(crate) fn fault_ends(&mut self, end: FaultEnd) {

@@ -43,8 +43,8 @@ pub enum Mutant {
     StaleSibling,
     /// A disk forgets what it had synced and does not say so.
     AmnesiaDenied,
-    /// Rows of dropped buckets stay.
-    DropIgnored,
+    /// No node tells another of a bucket that was dropped.
+    DropsUntold,
 }
 
 impl Mutant {
@@ -67,7 +67,7 @@ impl Mutant {
         Self::ListingShort,
         Self::StaleSibling,
         Self::AmnesiaDenied,
-        Self::DropIgnored,
+        Self::DropsUntold,
     ];
 
     /// Its name on the command line.
@@ -90,18 +90,17 @@ impl Mutant {
             Self::ListingShort => "listing-short",
             Self::StaleSibling => "stale-sibling",
             Self::AmnesiaDenied => "amnesia-denied",
-            Self::DropIgnored => "drop-ignored",
+            Self::DropsUntold => "drops-untold",
         }
     }
 
     /// The checker that must see it.
     pub fn caught_by(self) -> Checker {
         match self {
-            Self::ReplacesDropped => Checker::Convergence,
+            Self::ReplacesDropped => Checker::Resurrection,
             Self::AckBeforeCommit | Self::HintAsOwner => Checker::Receipts,
             Self::DiskRestored => Checker::Dots,
-            Self::LogSkipped => Checker::Invariants,
-            Self::RowDeletesSkipped => Checker::Resurrection,
+            Self::LogSkipped | Self::RowDeletesSkipped => Checker::Invariants,
             Self::DeniedWrite => Checker::Denied,
             Self::SecretWipe | Self::HintsVanish => Checker::Survival,
             Self::ForwardTwice => Checker::Counters,
@@ -111,7 +110,7 @@ impl Mutant {
             Self::RemovalsSeeAll => Checker::AddsWin,
             Self::ListingShort => Checker::Listing,
             Self::StaleSibling => Checker::Siblings,
-            Self::DropIgnored => Checker::Buckets,
+            Self::DropsUntold => Checker::Buckets,
         }
     }
 
@@ -148,7 +147,7 @@ impl Mutant {
             | Self::RemovalsSeeAll
             | Self::ListingShort
             | Self::StaleSibling
-            | Self::DropIgnored => {}
+            | Self::DropsUntold => {}
         }
     }
 }

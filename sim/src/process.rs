@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use dunlin_engine::{Control, Input, Shard, SyncWhen};
 use dunlin_protocol::status::StorageState;
-use dunlin_ring::PartitionId;
+use dunlin_ring::{NodeId, PartitionId};
 use dunlin_storage::{Batch, BatchId, Kv, MemoryKv, Replica, ReplicaOptions, Start};
 
 use crate::check::Checker;
@@ -91,6 +91,7 @@ impl World {
         state.life += 1;
         state.started_at = self.now;
         state.paused_until = 0;
+        state.held_back.clear();
         state.writer = Writer::new();
         state.storage = StorageState::Ready;
         let life = state.life;
@@ -183,13 +184,20 @@ impl World {
     pub(crate) fn disks_lost(&mut self) {
         let partitions = self.layout.partitions();
         let nodes = &self.nodes;
+        let place = |owner: NodeId| nodes.iter().position(|node| node.id == owner);
         self.ledger.disks_lost(|minted| {
             let (partition, dot) = (minted.row.partition(partitions), &minted.event.dot);
-            let known = nodes.iter().any(|node| node.durable.claims(partition, dot));
-            let held = match minted.event.cell {
-                Some(_) => known || nodes.iter().any(|node| node.durable.holds(partition, dot)),
-                None => known,
+            // A hint that its owner has taken is being forgotten.
+            let taken = |owner| {
+                let copy = place(owner).and_then(|place| minted.copies.get(&(place, None)));
+                copy == Some(&Held::Synced)
             };
+            let known = nodes.iter().any(|node| {
+                node.durable.claims(partition, dot)
+                    || node.durable.hinted(dot).any(|owner| !taken(owner))
+            });
+            let survives = || nodes.iter().any(|node| node.durable.survives(dot));
+            let held = known || (minted.event.cell.is_some() && survives());
             (held, known)
         });
     }

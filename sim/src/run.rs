@@ -1,7 +1,7 @@
 //! One run: a cluster is born, clients and faults are let loose, everything heals, and then it is
 //! checked what became of it all.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -117,6 +117,7 @@ impl World {
                 life: 0,
                 started_at: 0,
                 paused_until: 0,
+                held_back: VecDeque::new(),
                 skew_ms,
                 storage: dunlin_protocol::status::StorageState::Ready,
                 noticed_at: 0,
@@ -172,7 +173,8 @@ impl World {
     fn is_at_rest(&self) -> bool {
         // Cheap things first: most steps end here.
         let idle = |node: &Node| {
-            node.process.as_ref().is_some_and(|process| {
+            let goes_on = node.paused_until <= self.now;
+            goes_on && node.process.as_ref().is_some_and(|process| {
                 process.shards.iter().all(|shard| {
                     let tally = shard.replica().tally();
                     shard.is_idle() && tally.hints == 0 && tally.log_entries == 0 && !tally.counting

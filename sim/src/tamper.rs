@@ -3,7 +3,7 @@
 use std::ops::Bound;
 
 use dunlin_crdt::Clock;
-use dunlin_protocol::peer::{HandoffMessage, OperationMessage, PeerBody, RowEvent};
+use dunlin_protocol::peer::{ControlMessage, HandoffMessage, OperationMessage, PeerBody, RowEvent};
 use dunlin_protocol::request::Request;
 use dunlin_protocol::response::{Found, ReadAnswer, Receipt};
 use dunlin_protocol::{Context, Failure};
@@ -51,6 +51,9 @@ pub(crate) fn message(
             world.inject(to, from, taken);
             return None;
         }
+        (Mutant::DropsUntold, PeerBody::Control(ControlMessage::Buckets { entries, .. })) => {
+            entries.retain(|bucket| !bucket.dropped);
+        }
         (Mutant::RepairSilent, PeerBody::Digests(_) | PeerBody::Repair { .. }) => return None,
         _ => {}
     }
@@ -85,9 +88,7 @@ pub(crate) fn copies(mutant: Option<Mutant>, body: &PeerBody) -> usize {
 pub(crate) fn batch(mutant: Option<Mutant>, batch: &mut Batch) {
     let dropped = |keyspace: Keyspace, is_put: bool| match mutant {
         Some(Mutant::LogSkipped) => keyspace == Keyspace::Log && is_put,
-        Some(Mutant::RowDeletesSkipped | Mutant::DropIgnored) => {
-            keyspace == Keyspace::Rows && !is_put
-        }
+        Some(Mutant::RowDeletesSkipped) => keyspace == Keyspace::Rows && !is_put,
         _ => false,
     };
     if !batch.iter().any(|(keyspace, _, value)| dropped(keyspace, value.is_some())) {

@@ -7,7 +7,7 @@
 //! Events at one time happen in the order in which they were put into the queue, all randomness is one
 //! generator, and every map is ordered; so a seed has one trace.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use dunlin_engine::{Control, Effect, Input, Note, Now, ReplyTo, Shard, Time, TimerId, View};
@@ -42,7 +42,7 @@ pub(crate) enum Event {
     /// A message arrives at the life of a node to which it was sent: connections end with a process.
     Deliver { to: usize, life: u64, from: usize, bytes: Arc<[u8]> },
     /// A request of a client arrives at a node.
-    Request { node: usize, reply_to: ReplyTo, request: Box<Request>, timeout_ms: u64 },
+    Request { node: usize, life: u64, reply_to: ReplyTo, request: Box<Request>, timeout_ms: u64 },
     /// An input of one life of a node.
     Input { node: usize, life: u64, part: Part, input: Box<Input> },
     /// What a part has staged becomes a batch.
@@ -63,6 +63,8 @@ pub(crate) enum Event {
     Fault,
     /// Something is right again.
     FaultEnds(FaultEnd),
+    /// A pause is over.
+    GoOn { node: usize },
 }
 
 /// The running process of a node.
@@ -82,6 +84,8 @@ pub(crate) struct Node {
     pub(crate) life: u64,
     pub(crate) started_at: u64,
     pub(crate) paused_until: u64,
+    /// What came while it was paused.
+    pub(crate) held_back: VecDeque<Event>,
     /// How far its clock is ahead, in milliseconds.
     pub(crate) skew_ms: i64,
     pub(crate) storage: StorageState,
@@ -208,20 +212,37 @@ impl World {
             | Event::NotSent { .. }
             | Event::GiveUp { .. }
             | Event::Fault
-            | Event::FaultEnds(_) => None,
+            | Event::FaultEnds(_)
+            | Event::GoOn { .. } => None,
         };
         if let Some(node) = node
             && self.nodes[node].paused_until > self.now
         {
             // A stopped process finds everything in its sockets and queues when it goes on.
-            let until = self.nodes[node].paused_until;
-            return self.at(until, event);
+            self.nodes[node].held_back.push_back(event);
+            return;
         }
+        self.happen(event);
+        self.check_now_and_then();
+    }
+
+    /// A node that was paused goes on, unless it was paused again.
+    fn go_on(&mut self, node: usize) {
+        if self.nodes[node].paused_until <= self.now {
+            for event in std::mem::take(&mut self.nodes[node].held_back) {
+                self.happen(event);
+            }
+        }
+    }
+
+    fn happen(&mut self, event: Event) {
         match event {
             Event::Deliver { to, life, from, bytes } if self.nodes[to].life == life => {
                 self.deliver(to, from, &bytes);
             }
-            Event::Request { node, reply_to, request, timeout_ms } => {
+            Event::Request { node, life, reply_to, request, timeout_ms }
+                if self.nodes[node].life == life =>
+            {
                 self.request(node, reply_to, *request, timeout_ms);
             }
             Event::Input { node, life, part, input } if self.nodes[node].life == life => {
@@ -236,6 +257,7 @@ impl World {
             }
             // Of an earlier life.
             Event::Deliver { .. }
+            | Event::Request { .. }
             | Event::Input { .. }
             | Event::Flush { .. }
             | Event::Disk { .. }
@@ -246,8 +268,8 @@ impl World {
             Event::GiveUp { reply_to } => self.give_up(reply_to),
             Event::Fault => self.fault(),
             Event::FaultEnds(end) => self.fault_ends(end),
+            Event::GoOn { node } => self.go_on(node),
         }
-        self.check_now_and_then();
     }
 
     fn check_now_and_then(&mut self) {
@@ -483,7 +505,7 @@ impl World {
 
 fn short(input: &Input) -> String {
     let mut text = format!("{input:?}");
-    if let Some((end, _)) = text.char_indices().nth(400) {
+    if let Some((end, _)) = text.char_indices().nth(6000) {
         text.truncate(end);
         text.push('…');
     }

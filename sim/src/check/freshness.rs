@@ -64,6 +64,9 @@ fn keys(evidence: &Evidence<'_>, sentences: &mut Vec<String>) {
             continue;
         };
         let Found::Keys { items, next } = &answer.found else { continue };
+        if evidence.history.may_be_dropped(*bucket) {
+            continue;
+        }
         let in_page = |row: &RowKey| {
             row.bucket == *bucket
                 && evidence.partition_of(row) == *partition

@@ -45,6 +45,8 @@ pub(crate) fn reads<'e>(
     evidence: &'e Evidence<'_>,
 ) -> impl Iterator<Item = (&'e Op, &'e ReadAnswer, Vec<(RowKey, Shown)>)> {
     evidence.history.ops.iter().filter_map(|op| match (&op.action, &op.outcome) {
+        // While a bucket is dropped, each node shows what it has not removed yet.
+        (Action::Read { bucket, .. }, _) if evidence.history.may_be_dropped(*bucket) => None,
         (Action::Read { bucket, key, query, .. }, Outcome::Read(answer)) => {
             let row = |subkey: &Bytes| RowKey {
                 bucket: *bucket,
