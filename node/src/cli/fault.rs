@@ -35,6 +35,9 @@ pub(crate) enum Fault {
     /// There is no client. Nothing was sent.
     #[error("{0}")]
     Connect(#[from] ConnectError),
+    /// The bucket could not be opened, so nothing was read or written.
+    #[error("{}", reason(.0))]
+    Bucket(Error),
     /// A read failed. There was nothing to be written.
     #[error("{}", reason(.0))]
     Read(Error),
@@ -75,9 +78,9 @@ impl Fault {
             },
             // Whoever reads has closed the pipe: it has what it wants.
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => Ended::Done,
-            Self::Read(Error::BadBucketName { .. }) => Ended::Usage,
             Self::Refused { .. }
             | Self::Connect(_)
+            | Self::Bucket(_)
             | Self::Read(_)
             | Self::Dev(_)
             | Self::Server(_)
@@ -103,12 +106,10 @@ impl Fault {
     /// What to do about it.
     fn advice(&self) -> Option<String> {
         match self {
-            Self::Usage(_) => {
-                Some("dunlin help, or the command with --help, shows the usage".into())
-            }
+            Self::Usage(_) => Some("--help after the command shows its usage".into()),
             Self::Refused { advice, .. } => Some(advice.clone()),
             Self::Connect(error) => connect_advice(error),
-            Self::Read(error) | Self::Write(error) => request_advice(error),
+            Self::Bucket(error) | Self::Read(error) | Self::Write(error) => request_advice(error),
             Self::NotFound(_)
             | Self::Dev(_)
             | Self::Server(_)
@@ -126,7 +127,7 @@ impl Fault {
         };
         if matches!(
             self,
-            Self::Write(_) | Self::Connect(_) | Self::Refused { .. }
+            Self::Write(_) | Self::Bucket(_) | Self::Connect(_) | Self::Refused { .. }
         ) {
             text.push_str(&format!("data:  {}\n", self.effect()));
         }

@@ -70,6 +70,6 @@ impl Session {
     /// Connects and opens a bucket.
     pub(crate) async fn bucket(&self, name: &BucketName, asking: &Asking) -> Result<Bucket, Fault> {
         let client = self.connect(asking.options()).await?;
-        client.bucket(name.as_str()).await.map_err(Fault::Read)
+        client.bucket(name.as_str()).await.map_err(Fault::Bucket)
     }
 }

@@ -176,7 +176,8 @@ pub(crate) fn what_is_wrong_is_refused_with_its_exit_code(dev: &Dev) {
         kind.err.contains("counter") && kind.err.contains("dunlin incr"),
         "{kind:?}"
     );
-    let missing = dev.line("get nowhere k").ended(3);
+    let missing = dev.line("put nowhere k v").ended(3);
+    assert!(missing.err.contains("nothing was written"), "{missing:?}");
     assert!(
         missing.err.contains("dunlin bucket create nowhere"),
         "{missing:?}"

@@ -61,20 +61,26 @@ pub(crate) fn run(command: &mut Command) -> Ran {
 /// A cluster for one test; it ends with it.
 pub(crate) struct Dev {
     dir: TempDir,
+    nodes: usize,
 }
 
 impl Dev {
-    pub(crate) fn start() -> Self {
+    pub(crate) fn start(nodes: usize) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let dev = Self { dir };
-        let ready = dev.line("dev --detach --nodes 3 --json").ended(0).json();
-        assert_eq!(ready["nodes"].as_array().unwrap().len(), 3);
+        let dev = Self { dir, nodes };
+        let line = format!("dev --detach --nodes {nodes} --json");
+        let ready = dev.line(&line).ended(0).json();
+        assert_eq!(ready["nodes"].as_array().unwrap().len(), nodes);
         dev
     }
 
     pub(crate) fn stop(self) {
         let stopped = self.line("dev stop --json").ended(0).json();
-        assert_eq!(stopped["stopped"].as_array().unwrap().len(), 3, "{stopped}");
+        assert_eq!(
+            stopped["stopped"].as_array().unwrap().len(),
+            self.nodes,
+            "{stopped}"
+        );
         self.line("dev stop").ended(0);
         self.line("cluster status").ended(1);
     }

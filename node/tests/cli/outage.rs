@@ -15,8 +15,7 @@ pub(crate) fn a_killed_node_is_shown_and_missed_and_catches_up(dev: &Dev) {
     dev.line("dev kill 3").ended(1);
     dev.line("incr outage k 1 --w majority").ended(0);
     wait_until_missed(dev, "n3");
-    dev.line("incr outage k 1 --pw all --strict")
-        .ended(3);
+    dev.line("incr outage k 1 --pw all --strict").ended(3);
     assert_eq!(dev.line("get outage k").ended(0).text(), "2");
     let status = dev.line("cluster status --json").ended(1).json();
     let up: Vec<_> = status["nodes"]

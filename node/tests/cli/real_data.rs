@@ -8,12 +8,14 @@ use crate::dunlin::Dev;
 /// Lines of it, with the header.
 const LINES: usize = 3_000;
 
-pub(crate) fn purchases_add_up(dev: &Dev) {
+#[test]
+fn purchases_of_a_real_data_set_add_up() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data/purchases.csv");
     let Ok(text) = std::fs::read_to_string(&path) else {
         eprintln!("SKIPPED: there is no {}", path.display());
         return;
     };
+    let dev = Dev::start(1);
     let some: Vec<&str> = text.lines().take(LINES).collect();
     dev.file("purchases.csv", some.join("\n"));
     dev.bucket("purchases", "counter");
@@ -33,4 +35,5 @@ pub(crate) fn purchases_add_up(dev: &Dev) {
         .collect();
     let sums: BTreeMap<String, i64> = sums.into_iter().map(|(k, v)| (k.to_owned(), v)).collect();
     assert_eq!(found, sums);
+    dev.stop();
 }

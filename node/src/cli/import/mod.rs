@@ -7,31 +7,26 @@
 //! ```
 //!
 //! Each of `--concurrency` workers has one request under way. All lines of a key go to one worker, in
-//! their order. What is read and not yet written is bounded in bytes, whatever the size of lines.
-//! A line that is not written is noted with its number, and the rest goes on; what may or may not have
-//! been written is never tried again here.
+//! their order; lines that add to one set go together. What is read and not yet written is bounded in
+//! bytes, whatever the size of lines. A line that is not written is noted with its number, and the
+//! rest goes on; what may or may not have been written is never tried again here.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use dunlin_client::Bucket;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::{JoinSet, spawn_blocking};
-use xxhash_rust::xxh3::xxh3_64;
 
-use self::apply::{Problem, apply};
-use self::mapping::{Change, Mapping};
+use self::mapping::Mapping;
 use self::source::{Opened, Parsed, Source};
-use self::tally::Tally;
+use self::work::{Job, Shared, hand_out, size_of, work};
 use super::args::{Format, ImportArgs};
 use super::ended::Ended;
 use super::fault::Fault;
 use super::output::Output;
 use super::progress::Progress;
-use super::record::Data;
 use super::session::Session;
 
 mod apply;
@@ -41,6 +36,7 @@ mod lines;
 mod mapping;
 mod source;
 mod tally;
+mod work;
 
 /// A line may wait longer than a request of a person would: the cluster may be catching its breath.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -52,8 +48,6 @@ const BATCH_BYTES: usize = 1 << 20;
 const BATCHES_AHEAD: usize = 4;
 /// Lines that may wait for one worker.
 const LINES_AHEAD: usize = 32;
-/// KiB of changes that may wait for workers in all.
-const WAITING_KIB_MAX: u32 = 64 << 10;
 /// How often the progress is looked at.
 const TICK: Duration = Duration::from_millis(200);
 
@@ -64,16 +58,15 @@ pub(crate) async fn run(
     args: ImportArgs,
 ) -> Result<Ended, Fault> {
     let format = format_of(&args)?;
-    let unreadable = |source| Fault::Input {
+    let opened = Opened::open(&args.file, format).map_err(|source| Fault::Input {
         path: args.file.clone(),
         source,
-    };
-    let opened = Opened::open(&args.file, format).map_err(unreadable)?;
+    })?;
     let asking = args.asking.with_timeout_default(TIMEOUT);
     let bucket = session.bucket(&args.bucket, &asking).await?;
     let kind = bucket.info().kind;
-    let source = match opened.exported() {
-        Some(exported) if exported != kind => {
+    if let Opened::Export { kind: exported, .. } = &opened {
+        if *exported != kind {
             return Err(Fault::Refused {
                 what: format!(
                     "the export is of kind {exported}, and bucket {} of kind {kind}",
@@ -82,23 +75,16 @@ pub(crate) async fn run(
                 advice: format!("import it into a bucket of kind {exported}"),
             });
         }
-        Some(_) if has_mapping(&args) => {
+        if has_mapping(&args) {
             let what = "the file was written by dunlin export and says itself what its lines are; \
                         leave out --key, --value, --amount and --element";
             return Err(Fault::Usage(what.to_owned()));
         }
-        Some(_) => opened.restore(kind),
-        None => {
-            let mapping = Mapping::new(kind, &args).map_err(Fault::Usage)?;
-            opened.map(mapping).map_err(unreadable)?
-        }
-    };
+    }
+    let mapping = || Mapping::new(kind, &args).map_err(Fault::Usage);
+    let source = opened.lines(kind, mapping)?;
     let started = Instant::now();
-    let shared = Arc::new(Shared {
-        stop_on_error: args.stop_on_error,
-        last: AtomicU64::new(LAST_LINE),
-        tally: Mutex::default(),
-    });
+    let shared = Arc::new(Shared::new(args.stop_on_error));
     import(source, &bucket, args.concurrency, &shared).await;
     let tally = std::mem::take(&mut *shared.tally());
     let ended = tally.ended();
@@ -122,49 +108,6 @@ fn format_of(args: &ImportArgs) -> Result<Format, Fault> {
             "the ending of {} does not say what it is; add --format ndjson or --format csv",
             Path::new(&args.file).display()
         ))),
-    }
-}
-
-/// The last line that there can be.
-const LAST_LINE: u64 = u64::MAX;
-
-/// What the parts of an import know together.
-struct Shared {
-    stop_on_error: bool,
-    /// The last line that is to be written. Lines before one that failed are, as they would be if
-    /// lines were written one after the other.
-    last: AtomicU64,
-    /// Guards what became of the lines; held to note one.
-    tally: Mutex<Tally>,
-}
-
-impl Shared {
-    fn tally(&self) -> MutexGuard<'_, Tally> {
-        // A tally is never half changed.
-        self.tally.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn note(&self, line: u64, result: Result<(), Problem>) {
-        let mut tally = self.tally();
-        tally.note(line, result);
-        if self.stop_on_error && tally.has_problems() {
-            tally.stop(format!("line {line} was not written"));
-            self.last.fetch_min(line, Ordering::Relaxed);
-        }
-    }
-
-    /// Ends it before its end: lines after `last` are not written.
-    fn stop(&self, last: u64, why: String) {
-        self.tally().stop(why);
-        self.last.fetch_min(last, Ordering::Relaxed);
-    }
-
-    fn is_stopped(&self) -> bool {
-        self.last.load(Ordering::Relaxed) != LAST_LINE
-    }
-
-    fn is_wanted(&self, line: u64) -> bool {
-        line <= self.last.load(Ordering::Relaxed)
     }
 }
 
@@ -240,88 +183,4 @@ fn read(mut source: Source, batches: &mpsc::Sender<Vec<Parsed>>, shared: &Shared
     }
     // Nobody listens once all is stopped.
     let _ = batches.blocking_send(batch);
-}
-
-/// One line, on its way to a worker.
-struct Job {
-    line: u64,
-    key: Bytes,
-    change: Change,
-    /// Its share of what may wait.
-    _waiting: OwnedSemaphorePermit,
-}
-
-/// Gives each line to the worker of its key.
-async fn hand_out(
-    mut batches: mpsc::Receiver<Vec<Parsed>>,
-    workers: Vec<mpsc::Sender<Job>>,
-    shared: Arc<Shared>,
-) {
-    let waiting = Arc::new(Semaphore::new(WAITING_KIB_MAX as usize));
-    while let Some(batch) = batches.recv().await {
-        for Parsed { line, change } in batch {
-            if !shared.is_wanted(line) {
-                return;
-            }
-            let (key, change) = match change {
-                Ok(change) => change,
-                Err(reason) => {
-                    shared.note(line, Err(Problem::Failed(reason)));
-                    continue;
-                }
-            };
-            let kib = u32::try_from(size_of(&key, &change) / 1024 + 1).unwrap_or(u32::MAX);
-            let share = waiting
-                .clone()
-                .acquire_many_owned(kib.min(WAITING_KIB_MAX))
-                .await;
-            // The semaphore is never closed.
-            let Ok(share) = share else { return };
-            let number = usize::try_from(xxh3_64(&key) % (workers.len() as u64)).unwrap_or(0);
-            let Some(worker) = workers.get(number) else {
-                return;
-            };
-            if worker
-                .send(Job {
-                    line,
-                    key,
-                    change,
-                    _waiting: share,
-                })
-                .await
-                .is_err()
-            {
-                return;
-            }
-        }
-    }
-}
-
-/// Writes line after line.
-async fn work(bucket: Bucket, mut jobs: mpsc::Receiver<Job>, shared: Arc<Shared>) {
-    while let Some(job) = jobs.recv().await {
-        if !shared.is_wanted(job.line) {
-            continue;
-        }
-        let result = apply(&bucket, &job.key, job.change).await;
-        shared.note(job.line, result);
-    }
-}
-
-/// Roughly the bytes that a change takes in memory.
-fn size_of(key: &Bytes, change: &Change) -> usize {
-    match change {
-        Change::Increment(_) => key.len(),
-        Change::Hold(data) => key.len() + data_size(data),
-    }
-}
-
-fn data_size(data: &Data) -> usize {
-    let sum = |all: &[Bytes]| all.iter().map(|bytes| bytes.len() + 32).sum();
-    match data {
-        Data::Register(all) | Data::Set(all) => sum(all),
-        Data::Lww(value) => value.len(),
-        Data::Counter(_) | Data::Flag(_) | Data::Max(_) | Data::Min(_) => 0,
-        Data::Map(fields) => fields.iter().map(|(_, data)| 64 + data_size(data)).sum(),
-    }
 }

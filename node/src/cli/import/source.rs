@@ -26,21 +26,37 @@ pub(crate) struct Parsed {
     pub(crate) change: Result<(Bytes, Change), String>,
 }
 
-/// A file that is opened, before it is known what its lines become.
-pub(crate) struct Opened {
-    lines: Lines<Input>,
-    format: Format,
-    /// The first line, if it had to be looked at.
-    first: Option<Line>,
-    /// The kind that its first line says, if an export wrote it.
-    exported: Option<Kind>,
+/// A file that is opened, before it is known what its lines become. Its first line was read, so that
+/// nothing waits for it later.
+pub(crate) enum Opened {
+    /// One JSON object a line.
+    Ndjson {
+        /// What is left.
+        lines: Lines<Input>,
+        /// The first line.
+        first: Option<Line>,
+    },
+    /// Comma-separated.
+    Csv {
+        /// What is left.
+        records: Records<Input>,
+        /// The names of the fields.
+        header: Vec<String>,
+    },
+    /// What `dunlin export` wrote.
+    Export {
+        /// What is left.
+        lines: Lines<Input>,
+        /// The kind that its first line says.
+        kind: Kind,
+    },
 }
 
 impl Opened {
-    /// Opens a file, or standard input for `-`, and looks at its first line.
+    /// Opens a file, or standard input for `-`.
     ///
     /// # Errors
-    /// What the system says.
+    /// What the system says, or that a csv file has no header.
     pub(crate) fn open(path: &Path, format: Format) -> io::Result<Self> {
         let input: Input = match path.as_os_str() == "-" {
             true => Box::new(BufReader::new(io::stdin())),
@@ -51,65 +67,63 @@ impl Opened {
 
     fn new(input: Input, format: Format) -> io::Result<Self> {
         let mut lines = Lines::new(input, LINE_BYTES_MAX);
-        let first = match format {
-            Format::Ndjson => lines.next()?,
-            Format::Csv => None,
-        };
-        let head = first
-            .as_ref()
-            .and_then(|line| line.bytes.as_deref())
-            .and_then(export_head);
-        Ok(Self {
-            lines,
-            format,
-            first,
-            exported: head,
-        })
-    }
-
-    /// The kind that it says, if an export wrote it.
-    pub(crate) fn exported(&self) -> Option<Kind> {
-        self.exported
-    }
-
-    /// Its lines, if an export wrote it.
-    pub(crate) fn restore(self, bucket: Kind) -> Source {
-        let state = ExportState {
-            bucket,
-            ended: false,
-        };
-        Source::Export {
-            lines: self.lines,
-            state,
+        match format {
+            Format::Csv => {
+                let mut records = Records::new(lines);
+                let header = header(&mut records)?;
+                Ok(Self::Csv { records, header })
+            }
+            Format::Ndjson => {
+                let first = lines.next()?;
+                let bytes = first.as_ref().and_then(|line| line.bytes.as_deref());
+                Ok(match bytes.and_then(export_head) {
+                    Some(kind) => Self::Export { lines, kind },
+                    None => Self::Ndjson { lines, first },
+                })
+            }
         }
     }
 
-    /// Its lines, by this mapping.
+    /// Its lines, where `mapping` says what those become that do not say it themselves.
     ///
     /// # Errors
-    /// What the system says, or that a csv file has no header.
-    pub(crate) fn map(self, mapping: Mapping) -> io::Result<Source> {
-        if self.format == Format::Ndjson {
-            return Ok(Source::Ndjson {
-                lines: self.lines,
-                first: self.first,
-                mapping,
-            });
-        }
-        let mut records = Records::new(self.lines);
-        let invalid = |reason: &str| io::Error::new(io::ErrorKind::InvalidData, reason.to_owned());
-        let header = records
-            .next()?
-            .ok_or_else(|| invalid("there is no header"))?;
-        let names = header.fields.map_err(|reason| invalid(&reason))?;
-        let names: Result<Vec<_>, _> = names.into_iter().map(String::from_utf8).collect();
-        let header = names.map_err(|_| invalid("the header is not UTF-8"))?;
-        Ok(Source::Csv {
-            records,
-            header,
-            mapping,
+    /// What `mapping` says.
+    pub(crate) fn lines<E>(
+        self,
+        bucket: Kind,
+        mapping: impl FnOnce() -> Result<Mapping, E>,
+    ) -> Result<Source, E> {
+        Ok(match self {
+            Self::Ndjson { lines, first } => Source::Ndjson {
+                lines,
+                first,
+                mapping: mapping()?,
+            },
+            Self::Csv { records, header } => Source::Csv {
+                records,
+                header,
+                mapping: mapping()?,
+            },
+            Self::Export { lines, .. } => Source::Export {
+                lines,
+                state: ExportState {
+                    bucket,
+                    ended: false,
+                },
+            },
         })
     }
+}
+
+/// The names of the fields of a csv file.
+fn header(records: &mut Records<Input>) -> io::Result<Vec<String>> {
+    let invalid = |reason: &str| io::Error::new(io::ErrorKind::InvalidData, reason.to_owned());
+    let header = records
+        .next()?
+        .ok_or_else(|| invalid("there is no header"))?;
+    let names = header.fields.map_err(|reason| invalid(&reason))?;
+    let names: Result<Vec<_>, _> = names.into_iter().map(String::from_utf8).collect();
+    names.map_err(|_| invalid("the header is not UTF-8"))
 }
 
 /// Where the lines come from, and what they become.
@@ -276,8 +290,15 @@ mod tests {
     use super::*;
     use crate::cli::args::{Cli, Command};
 
-    fn open(text: &'static str, format: Format) -> Opened {
-        Opened::new(Box::new(text.as_bytes()), format).unwrap()
+    fn open(text: &'static str, format: Format) -> io::Result<Opened> {
+        Opened::new(Box::new(text.as_bytes()), format)
+    }
+
+    /// Its lines, by options that fit if it needs any.
+    fn source(text: &'static str, format: Format, bucket: Kind) -> Source {
+        let opened = open(text, format).unwrap();
+        let mapping = || Ok::<_, String>(mapping(bucket, "--amount n"));
+        opened.lines(bucket, mapping).unwrap()
     }
 
     fn mapping(kind: Kind, options: &str) -> Mapping {
@@ -304,9 +325,7 @@ mod tests {
     #[test]
     fn ndjson_goes_on_after_bad_lines_and_counts_them() {
         let text = "\u{feff}{\"id\":\"a\",\"n\":1}\r\nnot json\n\n{\"id\":\"b\",\"n\":2}";
-        let opened = open(text, Format::Ndjson);
-        assert_eq!(opened.exported(), None);
-        let lines = all(opened.map(mapping(Kind::Counter, "--amount n")).unwrap());
+        let lines = all(source(text, Format::Ndjson, Kind::Counter));
         assert_eq!(lines[0], (1, Ok("a".to_owned())));
         assert!(lines[1].0 == 2 && lines[1].1.is_err());
         assert_eq!(lines[2], (4, Ok("b".to_owned())));
@@ -315,8 +334,11 @@ mod tests {
 
     #[test]
     fn csv_takes_its_names_from_the_header() {
-        let opened = open("id,n\na,1\nb\n\"c\nd\",2\n", Format::Csv);
-        let lines = all(opened.map(mapping(Kind::Counter, "--amount n")).unwrap());
+        let lines = all(source(
+            "id,n\na,1\nb\n\"c\nd\",2\n",
+            Format::Csv,
+            Kind::Counter,
+        ));
         assert_eq!(lines[0], (2, Ok("a".to_owned())));
         assert!(
             lines[1].1.as_ref().unwrap_err().contains("1 fields"),
@@ -327,8 +349,7 @@ mod tests {
 
     #[test]
     fn csv_without_a_header_is_refused() {
-        let empty = open("", Format::Csv).map(mapping(Kind::Counter, "--amount n"));
-        assert!(empty.is_err());
+        assert!(open("", Format::Csv).is_err());
     }
 
     const EXPORT: &str = "{\"dunlin_export\":1,\"bucket\":\"b\",\"kind\":\"counter\"}\n\
@@ -338,17 +359,13 @@ mod tests {
     fn an_export_is_recognised_and_a_whole_one_says_so() {
         let whole =
             format!("{EXPORT}{{\"dunlin_export\":1,\"end\":true,\"keys\":1,\"lines\":1}}\n");
-        let opened = open(whole.leak(), Format::Ndjson);
-        assert_eq!(opened.exported(), Some(Kind::Counter));
-        assert_eq!(
-            all(opened.restore(Kind::Counter)),
-            [(2, Ok("a".to_owned()))]
-        );
+        let lines = all(source(whole.leak(), Format::Ndjson, Kind::Counter));
+        assert_eq!(lines, [(2, Ok("a".to_owned()))]);
     }
 
     #[test]
     fn an_export_that_was_cut_off_is_noticed() {
-        let lines = all(open(EXPORT, Format::Ndjson).restore(Kind::Counter));
+        let lines = all(source(EXPORT, Format::Ndjson, Kind::Counter));
         assert_eq!(lines[0], (2, Ok("a".to_owned())));
         assert!(
             lines[1].1.as_ref().unwrap_err().contains("cut off"),
@@ -359,7 +376,7 @@ mod tests {
 
     #[test]
     fn a_line_of_another_kind_is_refused() {
-        let lines = all(open(EXPORT, Format::Ndjson).restore(Kind::Set));
+        let lines = all(source(EXPORT, Format::Ndjson, Kind::Set));
         assert!(
             lines[0].1.as_ref().unwrap_err().contains("of kind counter"),
             "{lines:?}"
