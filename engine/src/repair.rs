@@ -209,7 +209,13 @@ impl Shard {
             .replica
             .prune(partition, co_owners, TIDY_MAX)
             .map(|_| ());
-        if let Err(error) = stripped.and(pruned) {
+        // No clock tells of what only an unfinished transfer has brought, so none is left standing.
+        let ended = if self.repair.pulls.contains_key(&partition) {
+            Ok(())
+        } else {
+            self.replica.abandon_transfer(partition)
+        };
+        if let Err(error) = stripped.and(pruned).and(ended) {
             self.note_store_error(&error, effects);
         }
     }

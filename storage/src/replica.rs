@@ -295,7 +295,12 @@ impl Replica {
     /// forget, so no co-owner would ever ask for it; and they would differ for ever in rows whose
     /// clocks are equal.
     fn forget_pasts(&mut self, partition: PartitionId) -> Result<(), StoreError> {
-        let pending: Vec<_> = self.owned_part(partition)?.pending.iter().cloned().collect();
+        let pending: Vec<_> = self
+            .owned_part(partition)?
+            .pending
+            .iter()
+            .cloned()
+            .collect();
         for stored_key in pending {
             match self.load(partition, self.owned_part(partition)?, &stored_key) {
                 Ok(mut loaded) => {

@@ -159,8 +159,9 @@ impl Replica {
         }
     }
 
-    /// Claims every dot that a row shows, if the partition was distrusted.
+    /// Claims every dot that a row shows, if the partition was distrusted or has a transfer under way.
     pub(super) fn vouch(&mut self, partition: PartitionId) -> Result<(), StoreError> {
+        self.abandon_transfer(partition)?;
         if !self
             .partitions
             .get(&partition)
@@ -168,7 +169,6 @@ impl Replica {
         {
             return Ok(());
         }
-        self.abandon_transfer(partition)?;
         let rows = self.load_damaged_too(partition, &key::rows_of(partition))?;
         let mut new = BTreeMap::new();
         for (stored_key, loaded) in rows {
@@ -210,11 +210,15 @@ impl Replica {
         true
     }
 
-    /// Gives up a transfer, but nothing that it brought: the rows get their context back, and their
-    /// dots are claimed one by one.
+    /// Gives up a transfer, if one is under way, but nothing that it brought: the rows get their
+    /// context back, and their dots are claimed one by one. For one that will not be taken up again:
+    /// until then, no clock tells of what only it has brought.
     ///
     /// Cost: every row that the transfer covered is read and written, in one batch.
-    fn abandon_transfer(&mut self, partition: PartitionId) -> Result<(), StoreError> {
+    ///
+    /// # Errors
+    /// [`StoreError`]; nothing was staged.
+    pub fn abandon_transfer(&mut self, partition: PartitionId) -> Result<(), StoreError> {
         let Some(transfer) = self.owned_part(partition)?.transfer().cloned() else {
             return Ok(());
         };
