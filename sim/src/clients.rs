@@ -31,7 +31,11 @@ pub(crate) struct Client {
 impl World {
     /// Where the client of a request is in the network.
     pub(crate) fn client_place(&self, reply_to: ReplyTo) -> usize {
-        let client = self.history.ops.get(reply_to.0 as usize).map_or(0, |op| op.client);
+        let client = self
+            .history
+            .ops
+            .get(reply_to.0 as usize)
+            .map_or(0, |op| op.client);
         self.nodes.len() + client
     }
 
@@ -50,19 +54,44 @@ impl World {
     }
 
     /// Sends a request. Returns its place in the history.
-    pub(crate) fn ask(&mut self, client: usize, node: usize, action: Action, timeout_ms: u64) -> usize {
+    pub(crate) fn ask(
+        &mut self,
+        client: usize,
+        node: usize,
+        action: Action,
+        timeout_ms: u64,
+    ) -> usize {
         let number = self.history.ops.len();
         let reply_to = ReplyTo(number as u64);
         let request = Box::new(self.request_of(&action));
-        self.trace.add(self.now, client, "ask", format!("{action:?}").as_bytes());
-        self.trace.say(self.now, format_args!("c{client} #{number} asks n{node} {action:?}"));
+        self.trace
+            .add(self.now, client, "ask", format!("{action:?}").as_bytes());
+        self.trace.say(
+            self.now,
+            format_args!("c{client} #{number} asks n{node} {action:?}"),
+        );
         let (start, end, outcome) = (self.now, self.now, Outcome::Pending);
-        self.history.ops.push(Op { client, action, start, end, outcome });
+        self.history.ops.push(Op {
+            client,
+            action,
+            start,
+            end,
+            outcome,
+        });
         let from = self.nodes.len() + client;
         for delay in self.network.send(&mut self.rng, from, node, false) {
             let request = request.clone();
             let life = self.nodes[node].life;
-            self.after(delay, Event::Request { node, life, reply_to, request, timeout_ms });
+            self.after(
+                delay,
+                Event::Request {
+                    node,
+                    life,
+                    reply_to,
+                    request,
+                    timeout_ms,
+                },
+            );
         }
         self.after(timeout_ms * 1000 + GRACE_US, Event::GiveUp { reply_to });
         number
@@ -72,24 +101,43 @@ impl World {
         // The names that the simulator makes up are all valid.
         let parsed = |name: &String| BucketName::try_from(name.clone()).ok();
         match action {
-            Action::Write { bucket, key, op, id, options } => Request::Write(Write {
+            Action::Write {
+                bucket,
+                key,
+                op,
+                id,
+                options,
+            } => Request::Write(Write {
                 bucket: *bucket,
                 key: key.clone(),
                 op: op.clone(),
                 id: *id,
                 options: *options,
             }),
-            Action::Read { bucket, key, query, options } => Request::Read(Read {
+            Action::Read {
+                bucket,
+                key,
+                query,
+                options,
+            } => Request::Read(Read {
                 bucket: *bucket,
                 key: key.clone(),
                 query: query.clone(),
                 options: *options,
             }),
-            Action::Keys { bucket, partition, after, limit } => Request::Keys(Keys {
+            Action::Keys {
+                bucket,
+                partition,
+                after,
+                limit,
+            } => Request::Keys(Keys {
                 bucket: *bucket,
                 partition: *partition,
                 prefix: bytes::Bytes::new(),
-                page: Page { after: after.clone(), limit: *limit },
+                page: Page {
+                    after: after.clone(),
+                    limit: *limit,
+                },
                 options: ReadOptions::default(),
             }),
             Action::Create(name) => {
@@ -100,7 +148,11 @@ impl World {
                     None => (*pick(&mut self.rng, &Kind::ALL), BucketDefaults::default()),
                 };
                 match parsed(name) {
-                    Some(name) => Request::CreateBucket { name, kind, defaults },
+                    Some(name) => Request::CreateBucket {
+                        name,
+                        kind,
+                        defaults,
+                    },
                     None => Request::ListBuckets,
                 }
             }
@@ -113,7 +165,11 @@ impl World {
             Answer::Written(receipt) => Outcome::Written(receipt),
             Answer::Read(read) => Outcome::Read(read),
             Answer::Created { bucket, .. } => {
-                let known = KnownBucket { bucket: bucket.clone(), may_be_dropped: false, is_gone: false };
+                let known = KnownBucket {
+                    bucket: bucket.clone(),
+                    may_be_dropped: false,
+                    is_gone: false,
+                };
                 self.history.buckets.entry(bucket.id).or_insert(known);
                 Outcome::Bucket(Box::new(bucket))
             }
@@ -145,7 +201,8 @@ impl World {
             return;
         }
         let outcome = tamper::outcome(self, outcome);
-        self.trace.say(self.now, format_args!("#{number} -> {outcome:?}"));
+        self.trace
+            .say(self.now, format_args!("#{number} -> {outcome:?}"));
         self.count(match &outcome {
             Outcome::Written(_) => "writes acknowledged",
             Outcome::Read(_) => "reads answered",
@@ -173,9 +230,12 @@ impl World {
     }
 
     fn note_gone(&mut self, op: &Op) {
-        let Outcome::Failed(Failure::NoSuchBucket) = op.outcome else { return };
-        if let Action::Write { bucket, .. } | Action::Read { bucket, .. } | Action::Keys { bucket, .. } =
-            &op.action
+        let Outcome::Failed(Failure::NoSuchBucket) = op.outcome else {
+            return;
+        };
+        if let Action::Write { bucket, .. }
+        | Action::Read { bucket, .. }
+        | Action::Keys { bucket, .. } = &op.action
             && let Some(known) = self.history.buckets.get_mut(bucket)
             && !self.history.lasting.contains(bucket)
         {
@@ -186,15 +246,29 @@ impl World {
     fn learn(&mut self, client: usize, op: &Op) {
         let contexts = &mut self.clients[client].contexts;
         match (&op.action, &op.outcome) {
-            (Action::Write { bucket, key, op, .. }, Outcome::Written(receipt)) => {
+            (
+                Action::Write {
+                    bucket, key, op, ..
+                },
+                Outcome::Written(receipt),
+            ) => {
                 let path = match op {
                     WriteOp::Fields(changes) if changes.len() == 1 => changes[0].path.clone(),
                     _ => bytes::Bytes::new(),
                 };
-                let place = Place { bucket: *bucket, key: key.clone(), path };
+                let place = Place {
+                    bucket: *bucket,
+                    key: key.clone(),
+                    path,
+                };
                 contexts.learn(place, receipt.context.clone());
             }
-            (Action::Read { bucket, key, query, .. }, Outcome::Read(answer)) => {
+            (
+                Action::Read {
+                    bucket, key, query, ..
+                },
+                Outcome::Read(answer),
+            ) => {
                 let (bucket, key) = (*bucket, key.clone());
                 match &answer.found {
                     Found::Siblings { context, .. } => {
@@ -221,11 +295,22 @@ impl World {
 
     /// A message that no node has sent, for mutants.
     pub(crate) fn inject(&mut self, from: usize, to: usize, body: dunlin_protocol::peer::PeerBody) {
-        let message = dunlin_protocol::peer::PeerMessage { layout: self.layout.number(), body };
+        let message = dunlin_protocol::peer::PeerMessage {
+            layout: self.layout.number(),
+            body,
+        };
         if let Ok(bytes) = dunlin_protocol::codec::encode(&message) {
             let bytes: Arc<[u8]> = bytes.into();
             let life = self.nodes[to].life;
-            self.after(100, Event::Deliver { to, life, from, bytes });
+            self.after(
+                100,
+                Event::Deliver {
+                    to,
+                    life,
+                    from,
+                    bytes,
+                },
+            );
         }
     }
 }

@@ -82,7 +82,11 @@ impl Durable {
     fn settle(&mut self, footprint: Footprint) {
         for (partition, epoch, clock) in footprint.records {
             let held = self.claims.entry(partition).or_default();
-            if held.0 == epoch { held.1.join(&clock) } else { *held = (epoch, clock) }
+            if held.0 == epoch {
+                held.1.join(&clock)
+            } else {
+                *held = (epoch, clock)
+            }
         }
         for (partition, epoch, dot) in footprint.logged {
             let held = self.claims.entry(partition).or_default();
@@ -107,7 +111,8 @@ impl Durable {
         self.wiped();
         let all = (std::ops::Bound::Unbounded, std::ops::Bound::Unbounded);
         for (key, _) in kv.range(Keyspace::Hints, all.0, all.1).flatten() {
-            self.hints.extend(hint_key(&key).map(|(owner, dot)| (Name::of(&dot), owner)));
+            self.hints
+                .extend(hint_key(&key).map(|(owner, dot)| (Name::of(&dot), owner)));
         }
         for (_, value) in kv.range(Keyspace::Rows, all.0, all.1).flatten() {
             let row = Row::decode(&value.slice(..value.len().saturating_sub(4)));
@@ -119,14 +124,17 @@ impl Durable {
 
     /// Whether the disk holds the event as an owner's does, and so knows what it replaced.
     pub(crate) fn claims(&self, partition: PartitionId, dot: &Dot) -> bool {
-        self.claims.get(&partition).is_some_and(|(_, clock)| clock.contains(dot))
+        self.claims
+            .get(&partition)
+            .is_some_and(|(_, clock)| clock.contains(dot))
     }
 
     /// For whom the disk holds the event as a hint.
     pub(crate) fn hinted(&self, dot: &Dot) -> impl Iterator<Item = NodeId> + '_ {
         let name = Name::of(dot);
         let from = self.hints.range((name, NodeId(0))..);
-        from.take_while(move |(at, _)| *at == name).map(|(_, owner)| *owner)
+        from.take_while(move |(at, _)| *at == name)
+            .map(|(_, owner)| *owner)
     }
 
     /// Whether the event's cell was found on the disk after it had forgotten something.
@@ -146,7 +154,9 @@ fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
 }
 
 fn partition_at(bytes: &[u8]) -> Option<PartitionId> {
-    Some(PartitionId(u16::from_be_bytes(bytes.get(..2)?.try_into().ok()?)))
+    Some(PartitionId(u16::from_be_bytes(
+        bytes.get(..2)?.try_into().ok()?,
+    )))
 }
 
 /// partition 2 | epoch 4 | actor 8 | counter 8

@@ -52,8 +52,10 @@ impl World {
         }
         if let Some(fault) = self.draw_fault() {
             let node = self.rng.usize(..self.nodes.len());
-            self.trace.say(self.now, format_args!("FAULT {fault:?} n{node}"));
-            self.trace.add(self.now, node, "fault", format!("{fault:?}").as_bytes());
+            self.trace
+                .say(self.now, format_args!("FAULT {fault:?} n{node}"));
+            self.trace
+                .add(self.now, node, "fault", format!("{fault:?}").as_bytes());
             self.count("faults");
             self.inflict(fault, node);
         }
@@ -61,8 +63,17 @@ impl World {
     }
 
     fn draw_fault(&mut self) -> Option<Fault> {
-        let FaultWeights { split, crash, stop, pause, full, sync_fails, amnesia, wipe, clock } =
-            self.options.faults;
+        let FaultWeights {
+            split,
+            crash,
+            stop,
+            pause,
+            full,
+            sync_fails,
+            amnesia,
+            wipe,
+            clock,
+        } = self.options.faults;
         let weights = [
             (Fault::Split, split),
             (Fault::Crash, crash),
@@ -90,20 +101,30 @@ impl World {
 
     fn inflict(&mut self, fault: Fault, node: usize) {
         // Mostly short, sometimes longer than it takes to be noticed.
-        let long = if chance(&mut self.rng, 400) { 6_000_000 } else { 800_000 };
+        let long = if chance(&mut self.rng, 400) {
+            6_000_000
+        } else {
+            800_000
+        };
         let lasts = self.rng.u64(1_000..long);
         match fault {
             Fault::Split => {
                 let shapes = [Shape::TwoWay, Shape::OneWay, Shape::Bridge, Shape::Link];
                 let shape = shapes[self.rng.usize(..shapes.len())];
                 let (nodes, clients) = (self.nodes.len(), self.clients.len());
-                let split = self.network.split(&mut self.rng, nodes, nodes + clients, shape);
+                let split = self
+                    .network
+                    .split(&mut self.rng, nodes, nodes + clients, shape);
                 self.after(lasts, Event::FaultEnds(FaultEnd::Heal(split)));
             }
             Fault::Crash => {
                 let unsynced = self.nodes[node].kv.unsynced();
                 // A process that is killed loses nothing that it committed; a machine does.
-                let kept = if self.rng.bool() { usize::MAX } else { self.rng.usize(0..=unsynced) };
+                let kept = if self.rng.bool() {
+                    usize::MAX
+                } else {
+                    self.rng.usize(0..=unsynced)
+                };
                 self.crash(node, kept);
                 self.after(lasts, Event::FaultEnds(FaultEnd::Boot(node)));
             }
@@ -151,7 +172,8 @@ impl World {
     pub(crate) fn fault_ends(&mut self, end: FaultEnd) {
         match end {
             FaultEnd::Heal(split) => {
-                self.trace.say(self.now, format_args!("split {split} heals"));
+                self.trace
+                    .say(self.now, format_args!("split {split} heals"));
                 self.network.heal(split);
             }
             FaultEnd::Boot(node) => self.boot(node),

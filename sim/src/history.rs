@@ -93,11 +93,9 @@ impl Outcome {
         match self {
             Self::Failed(failure) => failure.effect() == DataEffect::NotApplied,
             Self::NotSent => true,
-            Self::Pending
-            | Self::Written(_)
-            | Self::Read(_)
-            | Self::Bucket(_)
-            | Self::NoAnswer => false,
+            Self::Pending | Self::Written(_) | Self::Read(_) | Self::Bucket(_) | Self::NoAnswer => {
+                false
+            }
         }
     }
 }
@@ -134,7 +132,9 @@ impl History {
 
     /// Whether the rows of a bucket may be gone because it was dropped.
     pub(crate) fn may_be_dropped(&self, bucket: BucketId) -> bool {
-        self.buckets.get(&bucket).is_none_or(|known| known.may_be_dropped)
+        self.buckets
+            .get(&bucket)
+            .is_none_or(|known| known.may_be_dropped)
     }
 
     /// Whether some client was told that a bucket is not there.
@@ -144,13 +144,15 @@ impl History {
 
     /// The writes, each with its receipt and the dots that it names.
     pub(crate) fn receipts(&self) -> impl Iterator<Item = (&Op, &Receipt, Vec<Dot>)> {
-        self.ops.iter().filter_map(|op| match (&op.action, &op.outcome) {
-            (Action::Write { .. }, Outcome::Written(receipt)) => {
-                let clock = receipt.context.clock().unwrap_or_else(|_| Clock::new());
-                Some((op, receipt, clock.dots().collect()))
-            }
-            _ => None,
-        })
+        self.ops
+            .iter()
+            .filter_map(|op| match (&op.action, &op.outcome) {
+                (Action::Write { .. }, Outcome::Written(receipt)) => {
+                    let clock = receipt.context.clock().unwrap_or_else(|_| Clock::new());
+                    Some((op, receipt, clock.dots().collect()))
+                }
+                _ => None,
+            })
     }
 
     /// The attempts of each write, by its name.

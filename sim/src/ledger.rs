@@ -101,7 +101,10 @@ impl Ledger {
             let dots = event.replaces.ranges_by_actor();
             for (actor, start, end) in dots.take(10_000) {
                 for counter in start..=end.min(start.saturating_add(100_000)) {
-                    self.replaced_by.entry(Name(actor, counter)).or_default().push(name);
+                    self.replaced_by
+                        .entry(Name(actor, counter))
+                        .or_default()
+                        .push(name);
                 }
             }
             self.events.insert(name, minted);
@@ -118,7 +121,8 @@ impl Ledger {
                 minted.row, seen.key
             )),
             None if self.unknown.insert(name) => {
-                self.complaints.push(format!("dot {name} travels and was never minted"));
+                self.complaints
+                    .push(format!("dot {name} travels and was never minted"));
             }
             None => {}
         }
@@ -179,7 +183,9 @@ impl Ledger {
     /// The events that replaced this one.
     pub(crate) fn replacers(&self, name: Name) -> impl Iterator<Item = (Name, &Minted)> {
         let names = self.replaced_by.get(&name).into_iter().flatten();
-        names.filter_map(move |by| Some((*by, self.events.get(by)?))).filter(move |(by, _)| *by != name)
+        names
+            .filter_map(move |by| Some((*by, self.events.get(by)?)))
+            .filter(move |(by, _)| *by != name)
     }
 
     /// The events of a request.

@@ -104,20 +104,26 @@ impl Arguments {
 }
 
 fn range(text: &str) -> Result<std::ops::Range<u64>, String> {
-    let parsed = text.split_once("..").and_then(|(first, last)| {
-        Some(first.parse().ok()?..last.parse().ok()?)
-    });
+    let parsed = text
+        .split_once("..")
+        .and_then(|(first, last)| Some(first.parse().ok()?..last.parse().ok()?));
     parsed.ok_or_else(|| format!("{text:?} is no range such as 0..100"))
 }
 
 /// A seed that nobody has chosen.
-#[expect(clippy::disallowed_methods, reason = "only the choice of a seed is not simulated")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "only the choice of a seed is not simulated"
+)]
 fn fresh_seed() -> u64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     since.map_or(0, |since| since.as_nanos() as u64) >> 8
 }
 
-#[expect(clippy::disallowed_methods, reason = "how fast it is, is not simulated")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "how fast it is, is not simulated"
+)]
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let overrides = arguments.overrides();
@@ -147,12 +153,19 @@ fn main() -> ExitCode {
         failed.len(),
         simulated / real.max(1e-9)
     );
-    if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if failed.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }
 
 fn tell(verdict: &Verdict, replay: &str) {
-    let counts: Vec<String> =
-        verdict.counts.iter().map(|(what, count)| format!("{count} {what}")).collect();
+    let counts: Vec<String> = verdict
+        .counts
+        .iter()
+        .map(|(what, count)| format!("{count} {what}"))
+        .collect();
     println!(
         "seed {}: hash {:016x}, {:.1} s, {} events; {}",
         verdict.options.seed,

@@ -129,14 +129,33 @@ impl Mutant {
         match self {
             Self::AckBeforeCommit => options.disk.sync_us_max = 100_000,
             Self::DiskRestored => {
-                *faults = FaultWeights { stop: 2, crash: 3, ..FaultWeights::NONE };
+                *faults = FaultWeights {
+                    stop: 2,
+                    crash: 3,
+                    ..FaultWeights::NONE
+                };
             }
             Self::HintAsOwner | Self::HintsStuck | Self::HintsVanish => {
                 options.hints_bytes_max = 1 << 30;
-                *faults = FaultWeights { split: 3, crash: 5, ..FaultWeights::NONE };
+                *faults = FaultWeights {
+                    split: 3,
+                    crash: 5,
+                    ..FaultWeights::NONE
+                };
             }
-            Self::SecretWipe => *faults = FaultWeights { wipe: 3, crash: 1, ..FaultWeights::NONE },
-            Self::AmnesiaDenied => *faults = FaultWeights { amnesia: 3, ..FaultWeights::NONE },
+            Self::SecretWipe => {
+                *faults = FaultWeights {
+                    wipe: 3,
+                    crash: 1,
+                    ..FaultWeights::NONE
+                }
+            }
+            Self::AmnesiaDenied => {
+                *faults = FaultWeights {
+                    amnesia: 3,
+                    ..FaultWeights::NONE
+                }
+            }
             Self::ReplacesDropped
             | Self::LogSkipped
             | Self::RowDeletesSkipped
@@ -162,9 +181,15 @@ impl FromStr for Mutant {
     type Err = String;
 
     fn from_str(name: &str) -> Result<Self, String> {
-        Self::ALL.into_iter().find(|mutant| mutant.name() == name).ok_or_else(|| {
-            let known: Vec<_> = Self::ALL.iter().map(|mutant| mutant.name()).collect();
-            format!("no mutant is called {name:?}; there are {}", known.join(", "))
-        })
+        Self::ALL
+            .into_iter()
+            .find(|mutant| mutant.name() == name)
+            .ok_or_else(|| {
+                let known: Vec<_> = Self::ALL.iter().map(|mutant| mutant.name()).collect();
+                format!(
+                    "no mutant is called {name:?}; there are {}",
+                    known.join(", ")
+                )
+            })
     }
 }

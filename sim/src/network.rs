@@ -31,7 +31,11 @@ pub(crate) enum Shape {
 
 impl Network {
     pub(crate) fn new(options: NetworkOptions) -> Self {
-        Self { options, splits: BTreeMap::new(), next_split: 0 }
+        Self {
+            options,
+            splits: BTreeMap::new(),
+            next_split: 0,
+        }
     }
 
     /// The delays after which copies of a message arrive; none if it is lost.
@@ -55,9 +59,18 @@ impl Network {
     }
 
     fn delay(&self, rng: &mut fastrand::Rng) -> u64 {
-        let NetworkOptions { delay_us_min, delay_us_max, slow_permille, .. } = self.options;
+        let NetworkOptions {
+            delay_us_min,
+            delay_us_max,
+            slow_permille,
+            ..
+        } = self.options;
         let usual = rng.u64(delay_us_min..=delay_us_max.max(delay_us_min));
-        if chance(rng, slow_permille) { usual * rng.u64(2..=100) } else { usual }
+        if chance(rng, slow_permille) {
+            usual * rng.u64(2..=100)
+        } else {
+            usual
+        }
     }
 
     /// Cuts links between places; returns the name of the split.

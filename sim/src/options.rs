@@ -152,7 +152,10 @@ impl Options {
         let mut kinds = Kind::ALL.to_vec();
         rng.shuffle(&mut kinds);
         kinds.truncate(rng.usize(2..=8));
-        let buckets = kinds.into_iter().map(|kind| BucketPlan { kind, defaults: defaults(rng) });
+        let buckets = kinds.into_iter().map(|kind| BucketPlan {
+            kind,
+            defaults: defaults(rng),
+        });
         let mut options = Self {
             seed,
             nodes,
@@ -253,14 +256,34 @@ fn engine(rng: &mut fastrand::Rng) -> EngineOptions {
 }
 
 fn defaults(rng: &mut fastrand::Rng) -> BucketDefaults {
-    let quorums = [Quorum::Majority, Quorum::Majority, Quorum::Majority, Quorum::One, Quorum::All];
+    let quorums = [
+        Quorum::Majority,
+        Quorum::Majority,
+        Quorum::Majority,
+        Quorum::One,
+        Quorum::All,
+    ];
     BucketDefaults {
         r: *pick(rng, &quorums),
         w: *pick(rng, &quorums),
-        dw: *pick(rng, &[None, None, None, Some(Quorum::One), Some(Quorum::Exactly(0))]),
+        dw: *pick(
+            rng,
+            &[
+                None,
+                None,
+                None,
+                Some(Quorum::One),
+                Some(Quorum::Exactly(0)),
+            ],
+        ),
         durability: *pick(
             rng,
-            &[Durability::Synced, Durability::Synced, Durability::Synced, Durability::Periodic],
+            &[
+                Durability::Synced,
+                Durability::Synced,
+                Durability::Synced,
+                Durability::Periodic,
+            ],
         ),
     }
 }

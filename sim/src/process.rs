@@ -28,11 +28,15 @@ impl World {
         }
         let found = self.nodes[node].kv.open();
         let mut start = self.nodes[node].start_owed.take().unwrap_or(found);
-        if self.options.mutant == Some(Mutant::AmnesiaDenied) && matches!(start, Start::Amnesia { .. }) {
+        if self.options.mutant == Some(Mutant::AmnesiaDenied)
+            && matches!(start, Start::Amnesia { .. })
+        {
             start = Start::Unclean;
         }
-        self.trace.say(self.now, format_args!("n{node} starts, {start:?}"));
-        self.trace.add(self.now, node, "start", format!("{start:?}").as_bytes());
+        self.trace
+            .say(self.now, format_args!("n{node} starts, {start:?}"));
+        self.trace
+            .add(self.now, node, "start", format!("{start:?}").as_bytes());
         if let Start::Amnesia { .. } = start {
             let kv = self.nodes[node].kv.clone();
             self.nodes[node].durable.forgot(&kv);
@@ -56,7 +60,11 @@ impl World {
         for shard in 0..shards {
             let mine = |partition: &PartitionId| usize::from(partition.0) % shards == shard;
             let all: Vec<PartitionId> = self.layout.partitions().iter().filter(mine).collect();
-            let owned = all.iter().copied().filter(|p| self.layout.is_owner(me, *p)).collect();
+            let owned = all
+                .iter()
+                .copied()
+                .filter(|p| self.layout.is_owner(me, *p))
+                .collect();
             let options = ReplicaOptions {
                 partitions: self.layout.partitions(),
                 owned,
@@ -87,7 +95,10 @@ impl World {
             }
         }
         let state = &mut self.nodes[node];
-        state.process = Some(Process { control, shards: opened });
+        state.process = Some(Process {
+            control,
+            shards: opened,
+        });
         state.life += 1;
         state.started_at = self.now;
         state.paused_until = 0;
@@ -99,13 +110,19 @@ impl World {
         for shard in 0..shards {
             self.feed(node, Part::Shard(shard), Input::Started);
         }
-        self.after(self.options.disk.sync_every_ms * 1000, Event::SyncTick { node, life });
+        self.after(
+            self.options.disk.sync_every_ms * 1000,
+            Event::SyncTick { node, life },
+        );
     }
 
     /// A node that cannot write down what its start means tries again when its disk may have room.
     fn boot_later(&mut self, node: usize, start: Start) {
         self.nodes[node].start_owed = Some(start);
-        self.after(300_000, Event::FaultEnds(crate::faults::FaultEnd::Boot(node)));
+        self.after(
+            300_000,
+            Event::FaultEnds(crate::faults::FaultEnd::Boot(node)),
+        );
     }
 
     /// Writes and syncs a batch, between two lives of a process; whether that could be done.
@@ -170,8 +187,10 @@ impl World {
             self.ledger.copy(&dot, node, hint_for, Held::Synced);
         }
         self.nodes[node].crashes.push(self.now);
-        self.trace.say(self.now, format_args!("n{node} dies, {lost} batches lost"));
-        self.trace.add(self.now, node, "crash", &(lost as u64).to_be_bytes());
+        self.trace
+            .say(self.now, format_args!("n{node} dies, {lost} batches lost"));
+        self.trace
+            .add(self.now, node, "crash", &(lost as u64).to_be_bytes());
         self.count("crashes");
         if self.options.mutant == Some(Mutant::DiskRestored)
             && let Some(saved) = self.nodes[node].saved.take()
@@ -204,7 +223,8 @@ impl World {
 
     /// The disk is another, empty one. The process must not run.
     pub(crate) fn wipe(&mut self, node: usize) {
-        self.trace.say(self.now, format_args!("n{node} has an empty disk"));
+        self.trace
+            .say(self.now, format_args!("n{node} has an empty disk"));
         let state = &mut self.nodes[node];
         state.kv = MemoryKv::new();
         state.start_owed = None;
@@ -220,7 +240,10 @@ impl World {
     /// The disk forgets the newest of what it has synced. The process must not run.
     pub(crate) fn forget(&mut self, node: usize, batches: usize) {
         let lost = self.nodes[node].kv.forget(batches);
-        self.trace.say(self.now, format_args!("n{node} has forgotten {lost} batches"));
+        self.trace.say(
+            self.now,
+            format_args!("n{node} has forgotten {lost} batches"),
+        );
         if self.options.mutant != Some(Mutant::AmnesiaDenied) && lost > 0 {
             self.nodes[node].losses.push(self.now);
             self.count("amnesias");
@@ -238,11 +261,27 @@ impl World {
         tamper::batch(self.options.mutant, &mut batch);
         if self.options.mutant == Some(Mutant::AckBeforeCommit) {
             let life = self.nodes[node].life;
-            let input = Box::new(Input::Committed { written: id, synced: id });
-            self.after(1, Event::Input { node, life, part, input });
+            let input = Box::new(Input::Committed {
+                written: id,
+                synced: id,
+            });
+            self.after(
+                1,
+                Event::Input {
+                    node,
+                    life,
+                    part,
+                    input,
+                },
+            );
         }
         let writer = &mut self.nodes[node].writer;
-        writer.queue.push_back(Job { part, id, batch, sync });
+        writer.queue.push_back(Job {
+            part,
+            id,
+            batch,
+            sync,
+        });
         self.start_commit(node);
     }
 
@@ -281,7 +320,15 @@ impl World {
                 self.nodes[node].writer.refuse(&job);
                 let life = self.nodes[node].life;
                 let (part, input) = (job.part, Box::new(Input::CommitRefused(job.id)));
-                self.after(1, Event::Input { node, life, part, input });
+                self.after(
+                    1,
+                    Event::Input {
+                        node,
+                        life,
+                        part,
+                        input,
+                    },
+                );
                 self.count("refused commits");
                 self.notice(node, StorageState::Full);
             }
@@ -347,18 +394,33 @@ impl World {
 
     fn report_progress(&mut self, node: usize) {
         let life = self.nodes[node].life;
-        let progress: Vec<_> =
-            self.nodes[node].writer.progress.iter().map(|(part, p)| (*part, *p)).collect();
+        let progress: Vec<_> = self.nodes[node]
+            .writer
+            .progress
+            .iter()
+            .map(|(part, p)| (*part, *p))
+            .collect();
         for (part, progress) in progress {
             let (written, synced) = (progress.written, progress.synced);
             let input = Box::new(Input::Committed { written, synced });
-            self.after(1, Event::Input { node, life, part, input });
+            self.after(
+                1,
+                Event::Input {
+                    node,
+                    life,
+                    part,
+                    input,
+                },
+            );
         }
     }
 
     pub(crate) fn sync_tick(&mut self, node: usize) {
         let life = self.nodes[node].life;
-        self.after(self.options.disk.sync_every_ms * 1000, Event::SyncTick { node, life });
+        self.after(
+            self.options.disk.sync_every_ms * 1000,
+            Event::SyncTick { node, life },
+        );
         let writer = &self.nodes[node].writer;
         if writer.stage == Stage::Idle && writer.has_unsynced() {
             self.start_sync(node);
@@ -376,10 +438,20 @@ impl World {
         let wait = self.rng.u64(1..NOTICE_US_MAX);
         let at = (self.now + wait).max(self.nodes[node].noticed_at + 1);
         self.nodes[node].noticed_at = at;
-        let parts = (0..self.options.shards).map(Part::Shard).chain([Part::Control]);
+        let parts = (0..self.options.shards)
+            .map(Part::Shard)
+            .chain([Part::Control]);
         for part in parts {
             let input = Box::new(Input::StorageChanged(state));
-            self.at(at, Event::Input { node, life, part, input });
+            self.at(
+                at,
+                Event::Input {
+                    node,
+                    life,
+                    part,
+                    input,
+                },
+            );
         }
     }
 }

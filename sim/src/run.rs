@@ -8,7 +8,9 @@ use std::sync::Arc;
 use dunlin_crdt::Kind;
 use dunlin_protocol::peer::{RangeScope, RowRange};
 use dunlin_protocol::request::{Page, Query, ReadOptions};
-use dunlin_ring::{BucketId, Layout, Member, MemberState, NodeId, PartitionCount, Quorum, RingError};
+use dunlin_ring::{
+    BucketId, Layout, Member, MemberState, NodeId, PartitionCount, Quorum, RingError,
+};
 use dunlin_storage::MemoryKv;
 
 use crate::check::{self, Checker, Evidence, NodeEnd, PartitionEnd, Violation, is_quiet};
@@ -58,7 +60,9 @@ pub fn run(seed: u64, overrides: &Overrides, printed: bool) -> Result<Verdict, R
     let ran = catch_unwind(AssertUnwindSafe(|| world.live()));
     if let Err(panic) = ran {
         let text = panic.downcast_ref::<String>().map(String::as_str);
-        let text = text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("?");
+        let text = text
+            .or(panic.downcast_ref::<&str>().copied())
+            .unwrap_or("?");
         world.complain(Checker::Invariants, format!("panicked: {text}"));
     }
     Ok(Verdict {
@@ -80,7 +84,11 @@ fn layout(options: &Options) -> Result<Layout, RingError> {
         capacity: 1,
         state: MemberState::Active,
     });
-    Layout::first(members.collect(), options.replicas, PartitionCount::new(options.partitions)?)
+    Layout::first(
+        members.collect(),
+        options.replicas,
+        PartitionCount::new(options.partitions)?,
+    )
 }
 
 impl World {
@@ -95,7 +103,9 @@ impl World {
         self.heal();
         let last_acts = self.rng.u64(..2_000_000);
         self.run_until(self.now + last_acts);
-        self.clients.iter_mut().for_each(|client| client.stopped = true);
+        self.clients
+            .iter_mut()
+            .for_each(|client| client.stopped = true);
         // The last requests come to their end.
         self.run_until(self.now + self.options.client_timeout_ms * 1000 + 1_000_000);
         self.come_to_rest();
@@ -174,25 +184,34 @@ impl World {
         // Cheap things first: most steps end here.
         let idle = |node: &Node| {
             let goes_on = node.paused_until <= self.now;
-            goes_on && node.process.as_ref().is_some_and(|process| {
-                process.shards.iter().all(|shard| {
-                    let tally = shard.replica().tally();
-                    shard.is_idle() && tally.hints == 0 && tally.log_entries == 0 && !tally.counting
+            goes_on
+                && node.process.as_ref().is_some_and(|process| {
+                    process.shards.iter().all(|shard| {
+                        let tally = shard.replica().tally();
+                        shard.is_idle()
+                            && tally.hints == 0
+                            && tally.log_entries == 0
+                            && !tally.counting
+                    })
                 })
-            })
         };
         if !self.nodes.iter().all(idle) {
             return false;
         }
         let ends = self.ends();
         let equal = self.layout.partitions().iter().all(|partition| {
-            let of: Vec<_> =
-                ends.iter().filter_map(|node| node.partitions.get(&partition)).collect();
-            of.iter().all(|end| end.whole && of.first().is_some_and(|first| first.clock == end.clock))
+            let of: Vec<_> = ends
+                .iter()
+                .filter_map(|node| node.partitions.get(&partition))
+                .collect();
+            of.iter()
+                .all(|end| end.whole && of.first().is_some_and(|first| first.clock == end.clock))
         });
         let dropped_gone = ends.iter().all(|node| {
             let dropped = |bucket| node.buckets.get(bucket).is_some_and(|b| b.dropped);
-            node.partitions.values().all(|end| !end.rows.keys().any(|row| dropped(&row.bucket)))
+            node.partitions
+                .values()
+                .all(|end| !end.rows.keys().any(|row| dropped(&row.bucket)))
         });
         equal && dropped_gone && ends.iter().all(is_quiet)
     }
@@ -201,14 +220,18 @@ impl World {
     fn ends(&self) -> Vec<NodeEnd> {
         let buckets: Vec<BucketId> = {
             let views = self.nodes.iter().filter_map(|node| node.process.as_ref());
-            let mut all: Vec<BucketId> =
-                views.flat_map(|p| p.control.view().buckets.keys().copied().collect::<Vec<_>>()).collect();
+            let mut all: Vec<BucketId> = views
+                .flat_map(|p| p.control.view().buckets.keys().copied().collect::<Vec<_>>())
+                .collect();
             all.extend(self.ledger.rows().map(|(row, _)| row.bucket));
             all.sort_unstable();
             all.dedup();
             all
         };
-        self.nodes.iter().map(|node| self.end_of(node, &buckets)).collect()
+        self.nodes
+            .iter()
+            .map(|node| self.end_of(node, &buckets))
+            .collect()
     }
 
     fn end_of(&self, node: &Node, buckets: &[BucketId]) -> NodeEnd {
@@ -220,7 +243,9 @@ impl World {
             idle: true,
             ..NodeEnd::default()
         };
-        let Some(process) = &node.process else { return end };
+        let Some(process) = &node.process else {
+            return end;
+        };
         end.buckets = (*process.control.view().buckets).clone();
         for shard in &process.shards {
             let (replica, tally) = (shard.replica(), shard.replica().tally());
@@ -234,8 +259,14 @@ impl World {
                     rows: BTreeMap::new(),
                 };
                 for bucket in buckets {
-                    let scope = RangeScope::Keys { prefix: bytes::Bytes::new(), after: None };
-                    let range = RowRange { bucket: *bucket, scope };
+                    let scope = RangeScope::Keys {
+                        prefix: bytes::Bytes::new(),
+                        after: None,
+                    };
+                    let range = RowRange {
+                        bucket: *bucket,
+                        scope,
+                    };
                     held.rows.extend(replica.rows(partition, &range).flatten());
                 }
                 end.partitions.insert(partition, held);
@@ -247,8 +278,11 @@ impl World {
     /// Reads everything once more, in every way there is, from all owners.
     fn read_all(&mut self) {
         self.history.final_from = self.history.ops.len();
-        let mut keys: Vec<(BucketId, bytes::Bytes)> =
-            self.ledger.rows().map(|(row, _)| (row.bucket, row.key.clone())).collect();
+        let mut keys: Vec<(BucketId, bytes::Bytes)> = self
+            .ledger
+            .rows()
+            .map(|(row, _)| (row.bucket, row.key.clone()))
+            .collect();
         keys.dedup();
         let stands = |world: &World, bucket: &BucketId| {
             world.nodes.iter().all(|node| {
@@ -257,7 +291,10 @@ impl World {
             })
         };
         let mut actions = Vec::new();
-        let page = Page { after: None, limit: 10_000 };
+        let page = Page {
+            after: None,
+            limit: 10_000,
+        };
         for (bucket, key) in keys {
             if !stands(self, &bucket) {
                 continue;
@@ -265,20 +302,39 @@ impl World {
             let (count, all) = (Query::Count(page.clone()), page.clone());
             let queries = match self.history.kind(bucket) {
                 Some(Kind::Set) => vec![Query::Elements(all), count],
-                Some(Kind::Map) => vec![Query::Fields { prefix: bytes::Bytes::new(), page: all }, count],
+                Some(Kind::Map) => vec![
+                    Query::Fields {
+                        prefix: bytes::Bytes::new(),
+                        page: all,
+                    },
+                    count,
+                ],
                 Some(_) => vec![Query::Value],
                 None => Vec::new(),
             };
-            let options = ReadOptions { r: Some(Quorum::All), ..ReadOptions::default() };
+            let options = ReadOptions {
+                r: Some(Quorum::All),
+                ..ReadOptions::default()
+            };
             actions.extend(queries.into_iter().map(|query| {
                 let key = key.clone();
-                Action::Read { bucket, key, query, options }
+                Action::Read {
+                    bucket,
+                    key,
+                    query,
+                    options,
+                }
             }));
         }
         let buckets: Vec<BucketId> = self.history.buckets.keys().copied().collect();
         for bucket in buckets.into_iter().filter(|bucket| stands(self, bucket)) {
             for partition in self.layout.partitions().iter() {
-                actions.push(Action::Keys { bucket, partition, after: None, limit: 10_000 });
+                actions.push(Action::Keys {
+                    bucket,
+                    partition,
+                    after: None,
+                    limit: 10_000,
+                });
             }
         }
         let checking = self.clients.len();
@@ -289,7 +345,11 @@ impl World {
         }
         let last = self.now + READS_US;
         let pending = |op: &Op| matches!(op.outcome, Outcome::Pending);
-        while self.now < last && self.history.ops[self.history.final_from..].iter().any(pending) {
+        while self.now < last
+            && self.history.ops[self.history.final_from..]
+                .iter()
+                .any(pending)
+        {
             self.run_until(self.now + 100_000);
         }
     }

@@ -20,23 +20,39 @@ pub(crate) fn message(
     to: usize,
     mut body: PeerBody,
 ) -> Option<PeerBody> {
-    let Some(mutant) = world.options.mutant else { return Some(body) };
+    let Some(mutant) = world.options.mutant else {
+        return Some(body);
+    };
     match (mutant, &mut body) {
         (
             Mutant::ReplacesDropped,
-            PeerBody::Operation { message: OperationMessage::Replicate { events, .. }, .. },
-        ) => events.iter_mut().for_each(|event| event.event.replaces = Clock::new()),
+            PeerBody::Operation {
+                message: OperationMessage::Replicate { events, .. },
+                ..
+            },
+        ) => events
+            .iter_mut()
+            .for_each(|event| event.event.replaces = Clock::new()),
         (
             Mutant::RemovalsSeeAll,
-            PeerBody::Operation { message: OperationMessage::Replicate { events, .. }, .. },
+            PeerBody::Operation {
+                message: OperationMessage::Replicate { events, .. },
+                ..
+            },
         ) => events.iter_mut().for_each(see_all),
         (
             Mutant::HintAsOwner,
-            PeerBody::Operation { message: OperationMessage::Replicated { hint_for, .. }, .. },
+            PeerBody::Operation {
+                message: OperationMessage::Replicated { hint_for, .. },
+                ..
+            },
         ) => *hint_for = None,
         (
             Mutant::AlwaysSame,
-            PeerBody::Operation { message: OperationMessage::Compared { rows, clock }, .. },
+            PeerBody::Operation {
+                message: OperationMessage::Compared { rows, clock },
+                ..
+            },
         ) => {
             rows.clear();
             *clock = Clock::new();
@@ -44,10 +60,16 @@ pub(crate) fn message(
         (Mutant::HintsStuck, PeerBody::Handoff { .. }) => return None,
         (
             Mutant::HintsVanish,
-            PeerBody::Handoff { partition, message: HandoffMessage::Deliver { batch, .. } },
+            PeerBody::Handoff {
+                partition,
+                message: HandoffMessage::Deliver { batch, .. },
+            },
         ) => {
             let (partition, batch) = (*partition, *batch);
-            let taken = PeerBody::Handoff { partition, message: HandoffMessage::Taken { batch } };
+            let taken = PeerBody::Handoff {
+                partition,
+                message: HandoffMessage::Taken { batch },
+            };
             world.inject(to, from, taken);
             return None;
         }
@@ -75,11 +97,10 @@ fn see_all(event: &mut RowEvent) {
 pub(crate) fn copies(mutant: Option<Mutant>, body: &PeerBody) -> usize {
     let is_write = |request: &Request| matches!(request, Request::Write(_));
     match body {
-        PeerBody::Operation { message: OperationMessage::Forward { request, .. }, .. }
-            if mutant == Some(Mutant::ForwardTwice) && is_write(request) =>
-        {
-            2
-        }
+        PeerBody::Operation {
+            message: OperationMessage::Forward { request, .. },
+            ..
+        } if mutant == Some(Mutant::ForwardTwice) && is_write(request) => 2,
         _ => 1,
     }
 }
@@ -91,7 +112,10 @@ pub(crate) fn batch(mutant: Option<Mutant>, batch: &mut Batch) {
         Some(Mutant::RowDeletesSkipped) => keyspace == Keyspace::Rows && !is_put,
         _ => false,
     };
-    if !batch.iter().any(|(keyspace, _, value)| dropped(keyspace, value.is_some())) {
+    if !batch
+        .iter()
+        .any(|(keyspace, _, value)| dropped(keyspace, value.is_some()))
+    {
         return;
     }
     let mut kept = Batch::new();
@@ -112,7 +136,10 @@ pub(crate) fn outcome(world: &mut World, outcome: Outcome) -> Outcome {
             if world.rng.u64(..100) == 0 =>
         {
             let reachable = copies.iter().map(|copy| copy.node).collect();
-            Outcome::Failed(Failure::Unavailable { needed: 1, reachable })
+            Outcome::Failed(Failure::Unavailable {
+                needed: 1,
+                reachable,
+            })
         }
         (Some(Mutant::ListingShort), Outcome::Read(mut answer)) => {
             match &mut answer.found {
@@ -140,7 +167,9 @@ fn with_what_was_replaced(world: &World, mut answer: ReadAnswer) -> ReadAnswer {
         }
         for dot in more.minus(&shown).dots() {
             let minted = world.ledger.event(crate::ledger::Name::of(&dot));
-            let body = minted.and_then(|m| m.event.cell.as_ref()).map(|cell| &cell.body);
+            let body = minted
+                .and_then(|m| m.event.cell.as_ref())
+                .map(|cell| &cell.body);
             if let Some(dunlin_crdt::Body::Value(value)) = body {
                 values.push(value.clone());
             }
@@ -156,7 +185,10 @@ pub(crate) fn copy_of(kv: &MemoryKv) -> MemoryKv {
     copy.open();
     for keyspace in Keyspace::ALL {
         let mut batch = Batch::new();
-        for (key, value) in kv.range(keyspace, Bound::Unbounded, Bound::Unbounded).flatten() {
+        for (key, value) in kv
+            .range(keyspace, Bound::Unbounded, Bound::Unbounded)
+            .flatten()
+        {
             batch.put(keyspace, key, value);
         }
         // A mutant's disk: nothing depends on its success.

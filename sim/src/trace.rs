@@ -13,13 +13,19 @@ pub(crate) struct Trace {
 
 impl std::fmt::Debug for Trace {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Trace").field("events", &self.events).finish_non_exhaustive()
+        f.debug_struct("Trace")
+            .field("events", &self.events)
+            .finish_non_exhaustive()
     }
 }
 
 impl Trace {
     pub(crate) fn new(printed: bool) -> Self {
-        Self { hasher: Xxh3::new(), printed, events: 0 }
+        Self {
+            hasher: Xxh3::new(),
+            printed,
+            events: 0,
+        }
     }
 
     /// Something happened; the bytes tell it from all else that could have.

@@ -39,8 +39,12 @@ impl Contexts {
 
     /// The newest of a place, or any other one.
     fn any(&self, rng: &mut fastrand::Rng, place: &Place) -> Option<Context> {
-        let of_place: Vec<&Context> =
-            self.0.iter().filter(|(at, _)| at == place).map(|(_, context)| context).collect();
+        let of_place: Vec<&Context> = self
+            .0
+            .iter()
+            .filter(|(at, _)| at == place)
+            .map(|(_, context)| context)
+            .collect();
         match of_place.last() {
             Some(_) if chance(rng, 200) => Some((*pick(rng, &of_place)).clone()),
             newest => newest.map(|context| (*context).clone()),
@@ -53,7 +57,11 @@ impl World {
     pub(crate) fn draw_action(&mut self, client: usize) -> Action {
         if chance(&mut self.rng, 8) {
             let name = format!("x{}", self.rng.u64(..3));
-            return if chance(&mut self.rng, 600) { Action::Create(name) } else { Action::Drop(name) };
+            return if chance(&mut self.rng, 600) {
+                Action::Create(name)
+            } else {
+                Action::Drop(name)
+            };
         }
         let known: Vec<BucketId> = self.history.buckets.keys().copied().collect();
         let mut bucket = *pick(&mut self.rng, &known);
@@ -70,12 +78,23 @@ impl World {
         if chance(&mut self.rng, 350) {
             let query = self.draw_query(kind);
             let options = self.draw_read_options();
-            return Action::Read { bucket, key, query, options };
+            return Action::Read {
+                bucket,
+                key,
+                query,
+                options,
+            };
         }
         let op = self.draw_write(client, bucket, &key, kind);
         let id = OpId(self.rng.u64(..), self.rng.u64(..));
         let options = self.draw_write_options();
-        Action::Write { bucket, key, op, id, options }
+        Action::Write {
+            bucket,
+            key,
+            op,
+            id,
+            options,
+        }
     }
 
     fn draw_keys(&mut self, bucket: BucketId) -> Action {
@@ -83,7 +102,12 @@ impl World {
         let limit = self.rng.u32(1..=20);
         let from = self.rng.u64(..self.options.keys);
         let after = chance(&mut self.rng, 300).then(|| name(from, b'k'));
-        Action::Keys { bucket, partition, after, limit }
+        Action::Keys {
+            bucket,
+            partition,
+            after,
+            limit,
+        }
     }
 
     fn draw_query(&mut self, kind: Kind) -> Query {
@@ -99,12 +123,26 @@ impl World {
             (Kind::Set, 1) => Query::Elements(page),
             (Kind::Set, _) => Query::Has(self.draw_element()),
             (_, 1) => {
-                let prefix = if self.rng.bool() { Bytes::new() } else { self.draw_field(None).subkey() };
-                Query::Fields { prefix, page: Page { after: None, ..page } }
+                let prefix = if self.rng.bool() {
+                    Bytes::new()
+                } else {
+                    self.draw_field(None).subkey()
+                };
+                Query::Fields {
+                    prefix,
+                    page: Page {
+                        after: None,
+                        ..page
+                    },
+                }
             }
             _ => {
-                let kinds =
-                    [FieldKind::Register, FieldKind::Lww, FieldKind::Counter, FieldKind::Flag];
+                let kinds = [
+                    FieldKind::Register,
+                    FieldKind::Lww,
+                    FieldKind::Counter,
+                    FieldKind::Flag,
+                ];
                 let kind = *pick(&mut self.rng, &kinds);
                 Query::Field(self.draw_field(Some(kind)).subkey())
             }
@@ -121,7 +159,10 @@ impl World {
         let number = self.rng.u64(..self.options.elements.min(3));
         let name = name(number, b'f');
         let kind = kind.unwrap_or_else(|| *pick(&mut self.rng, &FieldKind::ALL));
-        let nested = vec![(Bytes::from_static(b"in"), FieldKind::Map), (name.clone(), kind)];
+        let nested = vec![
+            (Bytes::from_static(b"in"), FieldKind::Map),
+            (name.clone(), kind),
+        ];
         match chance(&mut self.rng, 300) {
             true => FieldPath::new(nested).unwrap_or_else(|_| FieldPath::field(name, kind)),
             false => FieldPath::field(name, kind),
@@ -129,7 +170,11 @@ impl World {
     }
 
     fn draw_write(&mut self, client: usize, bucket: BucketId, key: &Bytes, kind: Kind) -> WriteOp {
-        let place = Place { bucket, key: key.clone(), path: Bytes::new() };
+        let place = Place {
+            bucket,
+            key: key.clone(),
+            path: Bytes::new(),
+        };
         if kind == Kind::Map {
             if chance(&mut self.rng, 30) {
                 return WriteOp::Delete(self.draw_replace(client, &place));
@@ -146,14 +191,20 @@ impl World {
                     FieldKind::Map => continue,
                     kind => kind.kind(),
                 };
-                let place = Place { path: path.clone(), ..place.clone() };
+                let place = Place {
+                    path: path.clone(),
+                    ..place.clone()
+                };
                 let op = self.draw_plain(client, &place, kind, changes.is_empty());
                 changes.push(FieldChange { path, op });
             }
             if changes.is_empty() {
                 let field = self.draw_field(Some(FieldKind::Map));
                 let op = WriteOp::Delete(self.draw_replace(client, &place));
-                changes.push(FieldChange { path: field.subkey(), op });
+                changes.push(FieldChange {
+                    path: field.subkey(),
+                    op,
+                });
             } else if changes.len() > 1
                 && let Some(first) = changes.first()
                 && matches!(first.op, WriteOp::Delete(_))
@@ -167,7 +218,13 @@ impl World {
     }
 
     /// A change of something that is no map.
-    fn draw_plain(&mut self, client: usize, place: &Place, kind: Kind, may_delete: bool) -> WriteOp {
+    fn draw_plain(
+        &mut self,
+        client: usize,
+        place: &Place,
+        kind: Kind,
+        may_delete: bool,
+    ) -> WriteOp {
         if may_delete && chance(&mut self.rng, 60) {
             return WriteOp::Delete(self.draw_replace(client, place));
         }
@@ -181,10 +238,20 @@ impl World {
                 WriteOp::Put { value, replaces }
             }
             Kind::Counter => WriteOp::Increment(self.rng.i64(-5..=9)),
-            Kind::Flag => if self.rng.bool() { WriteOp::Enable } else { WriteOp::Disable },
+            Kind::Flag => {
+                if self.rng.bool() {
+                    WriteOp::Enable
+                } else {
+                    WriteOp::Disable
+                }
+            }
             Kind::Max | Kind::Min => WriteOp::Observe(self.rng.i64(-1000..=1000)),
             Kind::Set | Kind::Map => {
-                let count = if chance(&mut self.rng, 700) { 1 } else { self.rng.u64(1..=12) };
+                let count = if chance(&mut self.rng, 700) {
+                    1
+                } else {
+                    self.rng.u64(1..=12)
+                };
                 let elements = (0..count).map(|_| self.draw_element()).collect();
                 match chance(&mut self.rng, 600) {
                     true => WriteOp::Add(elements),
@@ -217,11 +284,24 @@ impl World {
     fn draw_quorum(&mut self) -> Option<Quorum> {
         let most = self.options.replicas.min(self.options.nodes as u8);
         let exact = Quorum::Exactly(self.rng.u8(1..=most));
-        Some(*pick(&mut self.rng, &[Quorum::One, Quorum::Majority, Quorum::Majority, Quorum::All, exact]))
+        Some(*pick(
+            &mut self.rng,
+            &[
+                Quorum::One,
+                Quorum::Majority,
+                Quorum::Majority,
+                Quorum::All,
+                exact,
+            ],
+        ))
     }
 
     fn draw_fallbacks(&mut self) -> Fallbacks {
-        if chance(&mut self.rng, 250) { Fallbacks::Forbidden } else { Fallbacks::Allowed }
+        if chance(&mut self.rng, 250) {
+            Fallbacks::Forbidden
+        } else {
+            Fallbacks::Allowed
+        }
     }
 
     fn draw_write_options(&mut self) -> WriteOptions {
@@ -233,7 +313,12 @@ impl World {
             false => None,
         };
         let (w, pw, dw) = (some(800), some(300), some(300));
-        WriteOptions { w, pw, dw, fallbacks: self.draw_fallbacks() }
+        WriteOptions {
+            w,
+            pw,
+            dw,
+            fallbacks: self.draw_fallbacks(),
+        }
     }
 
     fn draw_read_options(&mut self) -> ReadOptions {
@@ -241,8 +326,16 @@ impl World {
             return ReadOptions::default();
         }
         let r = self.draw_quorum();
-        let pr = if chance(&mut self.rng, 300) { self.draw_quorum() } else { None };
-        ReadOptions { r, pr, fallbacks: self.draw_fallbacks() }
+        let pr = if chance(&mut self.rng, 300) {
+            self.draw_quorum()
+        } else {
+            None
+        };
+        ReadOptions {
+            r,
+            pr,
+            fallbacks: self.draw_fallbacks(),
+        }
     }
 }
 

@@ -40,11 +40,27 @@ const PUBLISH_US: u64 = 20;
 #[derive(Clone, Debug)]
 pub(crate) enum Event {
     /// A message arrives at the life of a node to which it was sent: connections end with a process.
-    Deliver { to: usize, life: u64, from: usize, bytes: Arc<[u8]> },
+    Deliver {
+        to: usize,
+        life: u64,
+        from: usize,
+        bytes: Arc<[u8]>,
+    },
     /// A request of a client arrives at a node.
-    Request { node: usize, life: u64, reply_to: ReplyTo, request: Box<Request>, timeout_ms: u64 },
+    Request {
+        node: usize,
+        life: u64,
+        reply_to: ReplyTo,
+        request: Box<Request>,
+        timeout_ms: u64,
+    },
     /// An input of one life of a node.
-    Input { node: usize, life: u64, part: Part, input: Box<Input> },
+    Input {
+        node: usize,
+        life: u64,
+        part: Part,
+        input: Box<Input>,
+    },
     /// What a part has staged becomes a batch.
     Flush { node: usize, life: u64, part: Part },
     /// The writer has come to the end of a stage.
@@ -54,7 +70,10 @@ pub(crate) enum Event {
     /// A client does something.
     Act { client: usize },
     /// An answer arrives at a client.
-    Answered { reply_to: ReplyTo, answer: Box<Answer> },
+    Answered {
+        reply_to: ReplyTo,
+        answer: Box<Answer>,
+    },
     /// Nobody listened at the node.
     NotSent { reply_to: ReplyTo },
     /// A client waits no longer.
@@ -162,8 +181,14 @@ impl World {
 
     /// Lets happen what is to happen up to a time.
     pub(crate) fn run_until(&mut self, until: u64) {
-        while self.queue.first_key_value().is_some_and(|((at, _), _)| *at <= until) {
-            let Some(((at, _), event)) = self.queue.pop_first() else { break };
+        while self
+            .queue
+            .first_key_value()
+            .is_some_and(|((at, _), _)| *at <= until)
+        {
+            let Some(((at, _), event)) = self.queue.pop_first() else {
+                break;
+            };
             self.now = at;
             self.step(event);
             if self.violations.len() >= VIOLATIONS_MAX {
@@ -174,8 +199,13 @@ impl World {
     }
 
     pub(crate) fn complain(&mut self, checker: Checker, sentence: String) {
-        self.trace.say(self.now, format_args!("VIOLATION {checker}: {sentence}"));
-        let known = self.violations.iter().filter(|known| known.checker == checker).count();
+        self.trace
+            .say(self.now, format_args!("VIOLATION {checker}: {sentence}"));
+        let known = self
+            .violations
+            .iter()
+            .filter(|known| known.checker == checker)
+            .count();
         if known < 5 {
             self.violations.push(Violation { checker, sentence });
         }
@@ -237,15 +267,29 @@ impl World {
 
     fn happen(&mut self, event: Event) {
         match event {
-            Event::Deliver { to, life, from, bytes } if self.nodes[to].life == life => {
+            Event::Deliver {
+                to,
+                life,
+                from,
+                bytes,
+            } if self.nodes[to].life == life => {
                 self.deliver(to, from, &bytes);
             }
-            Event::Request { node, life, reply_to, request, timeout_ms }
-                if self.nodes[node].life == life =>
-            {
+            Event::Request {
+                node,
+                life,
+                reply_to,
+                request,
+                timeout_ms,
+            } if self.nodes[node].life == life => {
                 self.request(node, reply_to, *request, timeout_ms);
             }
-            Event::Input { node, life, part, input } if self.nodes[node].life == life => {
+            Event::Input {
+                node,
+                life,
+                part,
+                input,
+            } if self.nodes[node].life == life => {
                 self.feed(node, part, *input);
             }
             Event::Flush { node, life, part } if self.nodes[node].life == life => {
@@ -283,9 +327,14 @@ impl World {
 
     /// Checks all that a node holds in memory.
     pub(crate) fn check_node(&mut self, node: usize) {
-        let Some(process) = &self.nodes[node].process else { return };
-        let broken: Vec<String> =
-            process.shards.iter().filter_map(|shard| shard.check_invariants().err()).collect();
+        let Some(process) = &self.nodes[node].process else {
+            return;
+        };
+        let broken: Vec<String> = process
+            .shards
+            .iter()
+            .filter_map(|shard| shard.check_invariants().err())
+            .collect();
         for sentence in broken {
             self.complain(Checker::Invariants, format!("node {node}: {sentence}"));
         }
@@ -344,16 +393,29 @@ impl World {
             None => Part::Control,
         };
         let deadline = self.clock(node).time.plus_ms(timeout_ms);
-        self.feed(node, part, Input::Requested { reply_to, request, deadline });
+        self.feed(
+            node,
+            part,
+            Input::Requested {
+                reply_to,
+                request,
+                deadline,
+            },
+        );
     }
 
     /// Gives an input to a part of a node, and does what it says.
     pub(crate) fn feed(&mut self, node: usize, part: Part, input: Input) {
         let now = self.clock(node);
         if self.trace.is_printed() {
-            self.trace.say(self.now, format_args!("n{node} {part:?} <- {}", short(&input)));
+            self.trace.say(
+                self.now,
+                format_args!("n{node} {part:?} <- {}", short(&input)),
+            );
         }
-        let Some(process) = &mut self.nodes[node].process else { return };
+        let Some(process) = &mut self.nodes[node].process else {
+            return;
+        };
         let mut effects = Vec::new();
         match part {
             Part::Control => process.control.handle(input, now, &mut effects),
@@ -371,7 +433,9 @@ impl World {
 
     pub(crate) fn flush(&mut self, node: usize, part: Part) {
         let now = self.clock(node);
-        let Some(process) = &mut self.nodes[node].process else { return };
+        let Some(process) = &mut self.nodes[node].process else {
+            return;
+        };
         let mut effects = Vec::new();
         match part {
             Part::Control => process.control.flush(now, &mut effects),
@@ -409,20 +473,37 @@ impl World {
     fn set_timer(&mut self, node: usize, life: u64, part: Part, id: TimerId, at: Time) {
         let at = self.nodes[node].started_at + at.0;
         let input = Box::new(Input::TimerFired(id));
-        self.at(at, Event::Input { node, life, part, input });
+        self.at(
+            at,
+            Event::Input {
+                node,
+                life,
+                part,
+                input,
+            },
+        );
     }
 
     fn publish(&mut self, node: usize, life: u64, view: &Arc<View>) {
         for shard in 0..self.options.shards {
             let input = Box::new(Input::ViewChanged(Arc::clone(view)));
             let part = Part::Shard(shard);
-            self.after(PUBLISH_US, Event::Input { node, life, part, input });
+            self.after(
+                PUBLISH_US,
+                Event::Input {
+                    node,
+                    life,
+                    part,
+                    input,
+                },
+            );
         }
     }
 
     fn note(&mut self, node: usize, note: Note) {
         if self.trace.is_printed() && !matches!(note, Note::Minted { .. }) {
-            self.trace.say(self.now, format_args!("n{node} notes {note:?}"));
+            self.trace
+                .say(self.now, format_args!("n{node} notes {note:?}"));
         }
         match note {
             Note::Minted { op, events } => {
@@ -431,14 +512,20 @@ impl World {
                         let (dot, replaces) = (&event.event.dot, &event.event.replaces);
                         self.trace.say(
                             self.now,
-                            format_args!("n{node} mints {dot:?} on {:?} replacing {replaces:?} for {op}", event.key),
+                            format_args!(
+                                "n{node} mints {dot:?} on {:?} replacing {replaces:?} for {op}",
+                                event.key
+                            ),
                         );
                     }
                 }
                 self.ledger.mint(self.now, node, op, &events);
             }
             Note::StoreFailed { reason } => {
-                self.complain(Checker::Invariants, format!("node {node}: the store failed: {reason}"));
+                self.complain(
+                    Checker::Invariants,
+                    format!("node {node}: the store failed: {reason}"),
+                );
             }
             Note::PeerReachable { .. }
             | Note::ClockSkew { .. }
@@ -451,16 +538,23 @@ impl World {
     }
 
     fn send(&mut self, from: usize, to: NodeId, body: PeerBody) {
-        let Some(place) = self.nodes.iter().position(|node| node.id == to) else { return };
+        let Some(place) = self.nodes.iter().position(|node| node.id == to) else {
+            return;
+        };
         self.watch(&body);
-        let Some(body) = tamper::message(self, from, place, body) else { return };
+        let Some(body) = tamper::message(self, from, place, body) else {
+            return;
+        };
         // A transport delivers a stream once or not at all. Everything but a request that is passed on
         // survives being repeated all the same.
-        let forwards = |message: &OperationMessage| matches!(message, OperationMessage::Forward { .. });
-        let repeatable =
-            !matches!(&body, PeerBody::Operation { message, .. } if forwards(message));
+        let forwards =
+            |message: &OperationMessage| matches!(message, OperationMessage::Forward { .. });
+        let repeatable = !matches!(&body, PeerBody::Operation { message, .. } if forwards(message));
         let copies = tamper::copies(self.options.mutant, &body);
-        let message = PeerMessage { layout: self.layout.number(), body };
+        let message = PeerMessage {
+            layout: self.layout.number(),
+            body,
+        };
         let bytes: Arc<[u8]> = match codec::encode(&message) {
             Ok(bytes) => bytes.into(),
             Err(error) => {
@@ -472,7 +566,15 @@ impl World {
         for _ in 0..copies {
             for delay in self.network.send(&mut self.rng, from, place, repeatable) {
                 let (life, bytes) = (self.nodes[place].life, Arc::clone(&bytes));
-                self.after(delay, Event::Deliver { to: place, life, from, bytes });
+                self.after(
+                    delay,
+                    Event::Deliver {
+                        to: place,
+                        life,
+                        from,
+                        bytes,
+                    },
+                );
             }
         }
     }
@@ -480,9 +582,18 @@ impl World {
     /// Every event on the wire must be the one that was minted.
     fn watch(&mut self, body: &PeerBody) {
         let events = match body {
-            PeerBody::Operation { message: OperationMessage::Replicate { events, .. }, .. }
-            | PeerBody::Operation { message: OperationMessage::HintsRead { events }, .. }
-            | PeerBody::Handoff { message: HandoffMessage::Deliver { events, .. }, .. } => events,
+            PeerBody::Operation {
+                message: OperationMessage::Replicate { events, .. },
+                ..
+            }
+            | PeerBody::Operation {
+                message: OperationMessage::HintsRead { events },
+                ..
+            }
+            | PeerBody::Handoff {
+                message: HandoffMessage::Deliver { events, .. },
+                ..
+            } => events,
             _ => return,
         };
         for event in events {
@@ -498,7 +609,13 @@ impl World {
         }
         let client = self.client_place(to);
         for delay in self.network.send(&mut self.rng, node, client, false) {
-            self.after(delay, Event::Answered { reply_to: to, answer: Box::new(answer.clone()) });
+            self.after(
+                delay,
+                Event::Answered {
+                    reply_to: to,
+                    answer: Box::new(answer.clone()),
+                },
+            );
         }
     }
 }

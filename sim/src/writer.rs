@@ -45,7 +45,10 @@ pub(crate) struct Progress {
     pub(crate) synced: BatchId,
 }
 
-const NONE: BatchId = BatchId { generation: 0, number: 0 };
+const NONE: BatchId = BatchId {
+    generation: 0,
+    number: 0,
+};
 
 /// The writer's queue and its promises.
 #[derive(Debug)]
@@ -69,7 +72,9 @@ impl Writer {
 
     /// Whether a batch belongs to a generation that was given up. The node-wide part has none.
     pub(crate) fn is_void(&self, job: &Job) -> bool {
-        self.refused.get(&job.part).is_some_and(|generation| job.id.generation <= *generation)
+        self.refused
+            .get(&job.part)
+            .is_some_and(|generation| job.id.generation <= *generation)
     }
 
     pub(crate) fn refuse(&mut self, job: &Job) {
@@ -79,7 +84,10 @@ impl Writer {
     }
 
     pub(crate) fn wrote(&mut self, part: Part, id: BatchId) {
-        let progress = self.progress.entry(part).or_insert(Progress { written: NONE, synced: NONE });
+        let progress = self.progress.entry(part).or_insert(Progress {
+            written: NONE,
+            synced: NONE,
+        });
         progress.written = progress.written.max(id);
     }
 
@@ -91,6 +99,8 @@ impl Writer {
     }
 
     pub(crate) fn has_unsynced(&self) -> bool {
-        self.progress.values().any(|progress| progress.synced < progress.written)
+        self.progress
+            .values()
+            .any(|progress| progress.synced < progress.written)
     }
 }

@@ -21,7 +21,10 @@ pub(super) fn check(evidence: &Evidence<'_>, sentences: &mut Vec<String>) {
             .map(|(_, minted)| minted.at)
             .max();
         // A later add replaces an earlier one, and may be lost itself where it was never synced.
-        let unclear = evidence.ledger.on_row(row).any(|(_, m)| m.lost || !m.was_synced());
+        let unclear = evidence
+            .ledger
+            .on_row(row)
+            .any(|(_, m)| m.lost || !m.was_synced());
         for (name, minted) in evidence.ledger.on_row(row) {
             let after = |at: u64| last_removal.is_none_or(|removed| removed < at);
             let added = evidence.acks(name).iter().find(|ack| after(ack.op.start));

@@ -6,7 +6,9 @@ use super::evidence::Evidence;
 use crate::history::{Action, Outcome};
 
 pub(super) fn check(evidence: &Evidence<'_>, sentences: &mut Vec<String>) {
-    let Some(first) = evidence.nodes.first() else { return };
+    let Some(first) = evidence.nodes.first() else {
+        return;
+    };
     for (at, node) in evidence.nodes.iter().enumerate() {
         if node.buckets != first.buckets {
             sentences.push(format!("nodes 0 and {at} know different buckets"));
@@ -38,13 +40,22 @@ pub(super) fn check(evidence: &Evidence<'_>, sentences: &mut Vec<String>) {
     for op in &evidence.history.ops {
         match (&op.action, &op.outcome) {
             (Action::Create(name), Outcome::Bucket(made)) if !dropped.contains(name.as_str()) => {
-                let stands = first.buckets.values().any(|b| b.name == made.name && !b.dropped);
+                let stands = first
+                    .buckets
+                    .values()
+                    .any(|b| b.name == made.name && !b.dropped);
                 if !stands {
-                    sentences.push(format!("bucket {name} was made and nobody dropped it; it is gone"));
+                    sentences.push(format!(
+                        "bucket {name} was made and nobody dropped it; it is gone"
+                    ));
                 }
             }
             (Action::Drop(name), Outcome::Bucket(gone)) => {
-                if first.buckets.get(&gone.id).is_some_and(|bucket| !bucket.dropped) {
+                if first
+                    .buckets
+                    .get(&gone.id)
+                    .is_some_and(|bucket| !bucket.dropped)
+                {
                     sentences.push(format!("bucket {name} was dropped and is still there"));
                 }
             }

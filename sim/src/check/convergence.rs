@@ -12,10 +12,14 @@ pub(super) fn check(evidence: &Evidence<'_>, sentences: &mut Vec<String>) {
             .filter(|(_, node)| owners.contains(&node.id))
             .filter_map(|(at, node)| Some((at, node.partitions.get(&partition)?)))
             .collect();
-        let Some((first, expected)) = ends.first() else { continue };
+        let Some((first, expected)) = ends.first() else {
+            continue;
+        };
         for (node, end) in &ends {
             if !end.whole {
-                sentences.push(format!("partition {partition} of node {node} does not count for reads"));
+                sentences.push(format!(
+                    "partition {partition} of node {node} does not count for reads"
+                ));
             }
             if end.clock != expected.clock {
                 sentences.push(format!(
@@ -27,12 +31,19 @@ pub(super) fn check(evidence: &Evidence<'_>, sentences: &mut Vec<String>) {
             let keys = end.rows.keys().chain(expected.rows.keys());
             for key in keys {
                 let cells = |of: &PartitionEnd| {
-                    of.rows.get(key).map(|row| row.cells().to_vec()).unwrap_or_default()
+                    of.rows
+                        .get(key)
+                        .map(|row| row.cells().to_vec())
+                        .unwrap_or_default()
                 };
                 let (here, there) = (cells(end), cells(expected));
                 if here != there {
                     let dots = |cells: &[(dunlin_crdt::Dot, _)]| {
-                        cells.iter().map(|(dot, _)| format!("{dot:?}")).collect::<Vec<_>>().join(" ")
+                        cells
+                            .iter()
+                            .map(|(dot, _)| format!("{dot:?}"))
+                            .collect::<Vec<_>>()
+                            .join(" ")
                     };
                     sentences.push(format!(
                         "partition {partition}: {key:?} is [{}] on node {node} and [{}] on node {first}",

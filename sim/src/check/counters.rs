@@ -37,11 +37,17 @@ pub(super) fn check(evidence: &Evidence<'_>, sentences: &mut Vec<String>) {
             for (name, minted) in evidence.ledger.on_row(&row).filter(|(_, m)| m.at <= op.end) {
                 has_removals |= minted.event.cell.is_none();
                 let step = steps.get(&(row.clone(), name)).copied().unwrap_or(0);
-                bounds.add(step, minted.at < op.start && evidence.read_knows(name, op, answer));
+                bounds.add(
+                    step,
+                    minted.at < op.start && evidence.read_knows(name, op, answer),
+                );
             }
             // A page ends before a row that it does not show.
             if !has_removals && !bounds.has(sum) {
-                sentences.push(format!("a read of {row:?} at {} shows {sum}, not {bounds:?}", op.start));
+                sentences.push(format!(
+                    "a read of {row:?} at {} shows {sum}, not {bounds:?}",
+                    op.start
+                ));
             }
         }
     }
@@ -79,8 +85,14 @@ fn steps(evidence: &Evidence<'_>) -> BTreeMap<(RowKey, Name), i64> {
 
 fn step_of(action: &Action, minted: &Minted) -> i64 {
     match action {
-        Action::Write { op: WriteOp::Increment(by), .. } => *by,
-        Action::Write { op: WriteOp::Fields(changes), .. } => changes
+        Action::Write {
+            op: WriteOp::Increment(by),
+            ..
+        } => *by,
+        Action::Write {
+            op: WriteOp::Fields(changes),
+            ..
+        } => changes
             .iter()
             .filter(|change| change.path == minted.row.subkey)
             .map(|change| match change.op {
@@ -106,11 +118,15 @@ fn in_the_end(
     }
     let mut sum = 0;
     for (name, cell) in latest.values() {
-        let Body::Count { plus, minus } = cell.body else { continue };
+        let Body::Count { plus, minus } = cell.body else {
+            continue;
+        };
         let holds = plus as i64 - minus as i64;
         let expected = total(evidence, &step, *name);
         if holds != expected {
-            sentences.push(format!("{row:?} has {holds} in {name}, whose steps are {expected}"));
+            sentences.push(format!(
+                "{row:?} has {holds} in {name}, whose steps are {expected}"
+            ));
         }
         sum += holds;
     }
@@ -118,14 +134,19 @@ fn in_the_end(
     let mut unclear = false;
     for (name, minted) in evidence.ledger.on_row(row) {
         unclear |= minted.event.cell.is_none() || minted.lost || minted.forgotten;
-        bounds.add(step(name), !evidence.acks(name).is_empty() && minted.was_synced());
+        bounds.add(
+            step(name),
+            !evidence.acks(name).is_empty() && minted.was_synced(),
+        );
     }
     if !unclear && !bounds.has(sum) {
         sentences.push(format!("{row:?} is {sum} in the end, not {bounds:?}"));
     }
     let asked = asked_for(evidence, row);
     if !unclear && !asked.has(sum) {
-        sentences.push(format!("{row:?} is {sum} in the end; clients asked for {asked:?}"));
+        sentences.push(format!(
+            "{row:?} is {sum} in the end; clients asked for {asked:?}"
+        ));
     }
 }
 
@@ -133,7 +154,15 @@ fn in_the_end(
 fn asked_for(evidence: &Evidence<'_>, row: &RowKey) -> Bounds {
     let mut asked = Bounds::default();
     for op in &evidence.history.ops {
-        let Action::Write { bucket, key, op: write, .. } = &op.action else { continue };
+        let Action::Write {
+            bucket,
+            key,
+            op: write,
+            ..
+        } = &op.action
+        else {
+            continue;
+        };
         if op.outcome.is_not_applied() || *bucket != row.bucket || *key != row.key {
             continue;
         }
@@ -158,12 +187,23 @@ fn total(evidence: &Evidence<'_>, step: &impl Fn(Name) -> i64, name: Name) -> i6
     let mut sum = 0;
     let mut left = vec![name];
     while let Some(name) = left.pop() {
-        let Some(minted) = evidence.ledger.event(name) else { continue };
+        let Some(minted) = evidence.ledger.event(name) else {
+            continue;
+        };
         sum += step(name);
-        let own = minted.event.replaces.dots().filter(|dot| dot.actor == name.0);
-        let before = own.map(|dot| Name::of(&dot)).filter(|before| *before != name);
+        let own = minted
+            .event
+            .replaces
+            .dots()
+            .filter(|dot| dot.actor == name.0);
+        let before = own
+            .map(|dot| Name::of(&dot))
+            .filter(|before| *before != name);
         left.extend(before.filter(|before| {
-            evidence.ledger.event(*before).is_some_and(|m| m.event.cell.is_some() && m.row == minted.row)
+            evidence
+                .ledger
+                .event(*before)
+                .is_some_and(|m| m.event.cell.is_some() && m.row == minted.row)
         }));
     }
     sum

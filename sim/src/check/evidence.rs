@@ -60,10 +60,18 @@ impl<'a> Evidence<'a> {
         let mut acks: BTreeMap<Name, Vec<Ack<'a>>> = BTreeMap::new();
         for (op, receipt, dots) in history.receipts() {
             for dot in dots {
-                acks.entry(Name::of(&dot)).or_default().push(Ack { op, receipt });
+                acks.entry(Name::of(&dot))
+                    .or_default()
+                    .push(Ack { op, receipt });
             }
         }
-        Self { history, ledger, layout, nodes, acks }
+        Self {
+            history,
+            ledger,
+            layout,
+            nodes,
+            acks,
+        }
     }
 
     /// The acknowledgements of an event.
@@ -100,13 +108,17 @@ impl<'a> Evidence<'a> {
 
     /// Whether the final clock of the row's partition has a dot.
     pub(crate) fn is_in_end(&self, row: &RowKey, dot: &Dot) -> bool {
-        self.end(self.partition_of(row)).is_some_and(|end| end.clock.contains(dot))
+        self.end(self.partition_of(row))
+            .is_some_and(|end| end.clock.contains(dot))
     }
 
     /// The dots of the cells of a row in the end.
     pub(crate) fn end_dots(&self, row: &RowKey) -> BTreeSet<Name> {
         let (row, _) = self.end_row(row);
-        row.into_iter().flat_map(Row::cells).map(|(dot, _)| Name::of(dot)).collect()
+        row.into_iter()
+            .flat_map(Row::cells)
+            .map(|(dot, _)| Name::of(dot))
+            .collect()
     }
 
     /// What a row is.

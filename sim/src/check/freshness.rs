@@ -16,7 +16,12 @@ pub(super) fn check(evidence: &Evidence<'_>, sentences: &mut Vec<String>) {
         for (row, shown) in rows {
             let kind = evidence.kind(&row);
             for (name, minted) in evidence.ledger.on_row(&row) {
-                let replaced = || evidence.ledger.replacers(name).any(|(_, by)| by.at <= op.end);
+                let replaced = || {
+                    evidence
+                        .ledger
+                        .replacers(name)
+                        .any(|(_, by)| by.at <= op.end)
+                };
                 if minted.event.cell.is_some()
                     && minted.at < op.start
                     && !is_visible(evidence, minted, &shown, kind)
@@ -34,8 +39,15 @@ pub(super) fn check(evidence: &Evidence<'_>, sentences: &mut Vec<String>) {
     keys(evidence, sentences);
 }
 
-fn is_visible(evidence: &Evidence<'_>, minted: &Minted, shown: &Shown, kind: Option<RowKind>) -> bool {
-    let Some(cell) = &minted.event.cell else { return true };
+fn is_visible(
+    evidence: &Evidence<'_>,
+    minted: &Minted,
+    shown: &Shown,
+    kind: Option<RowKind>,
+) -> bool {
+    let Some(cell) = &minted.event.cell else {
+        return true;
+    };
     match (shown, &cell.body) {
         (Shown::Siblings(_, dots), _) => dots.contains(&minted.event.dot),
         // A request that was sent again is one write, and may count from its first attempt.
@@ -58,12 +70,21 @@ fn is_visible(evidence: &Evidence<'_>, minted: &Minted, shown: &Shown, kind: Opt
 /// A page of keys has every key of its range with a live row that it must know of.
 fn keys(evidence: &Evidence<'_>, sentences: &mut Vec<String>) {
     for op in &evidence.history.ops {
-        let (Action::Keys { bucket, partition, after, .. }, Outcome::Read(answer)) =
-            (&op.action, &op.outcome)
+        let (
+            Action::Keys {
+                bucket,
+                partition,
+                after,
+                ..
+            },
+            Outcome::Read(answer),
+        ) = (&op.action, &op.outcome)
         else {
             continue;
         };
-        let Found::Keys { items, next } = &answer.found else { continue };
+        let Found::Keys { items, next } = &answer.found else {
+            continue;
+        };
         if evidence.history.may_be_dropped(*bucket) {
             continue;
         }
@@ -78,7 +99,12 @@ fn keys(evidence: &Evidence<'_>, sentences: &mut Vec<String>) {
                 continue;
             }
             for (name, minted) in evidence.ledger.on_row(row) {
-                let replaced = || evidence.ledger.replacers(name).any(|(_, by)| by.at <= op.end);
+                let replaced = || {
+                    evidence
+                        .ledger
+                        .replacers(name)
+                        .any(|(_, by)| by.at <= op.end)
+                };
                 if minted.event.cell.is_some()
                     && minted.at < op.start
                     && evidence.read_knows(name, op, answer)

@@ -13,15 +13,23 @@ use crate::ledger::Name;
 impl Evidence<'_> {
     /// Whether the read must know of the event.
     pub(crate) fn read_knows(&self, name: Name, read: &Op, answer: &ReadAnswer) -> bool {
-        self.acks(name).iter().any(|ack| ack.op.end < read.start && self.overlaps(ack, read, answer))
+        self.acks(name)
+            .iter()
+            .any(|ack| ack.op.end < read.start && self.overlaps(ack, read, answer))
     }
 
     fn overlaps(&self, ack: &Ack<'_>, read: &Op, answer: &ReadAnswer) -> bool {
-        let owners = || ack.receipt.copies.iter().filter(|copy| copy.hint_for.is_none());
+        let owners = || {
+            ack.receipt
+                .copies
+                .iter()
+                .filter(|copy| copy.hint_for.is_none())
+        };
         owners().any(|copy| {
             answer.owners.contains(&copy.node)
                 && (self.kept(copy, ack.op.start, read.end)
-                    || (self.was_there(copy, ack) && owners().any(|c| self.kept(c, ack.op.start, read.end))))
+                    || (self.was_there(copy, ack)
+                        && owners().any(|c| self.kept(c, ack.op.start, read.end))))
         })
     }
 
@@ -36,6 +44,9 @@ impl Evidence<'_> {
     /// Whether the copy was there, and every other one, before the first time that it was lost.
     fn was_there(&self, copy: &HeldBy, ack: &Ack<'_>) -> bool {
         let during = |at: &u64| (ack.op.start..=ack.op.end).contains(at);
-        copy.synced && self.node(copy.node).is_some_and(|node| !node.losses.iter().any(during))
+        copy.synced
+            && self
+                .node(copy.node)
+                .is_some_and(|node| !node.losses.iter().any(during))
     }
 }

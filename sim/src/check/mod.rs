@@ -118,7 +118,11 @@ pub(crate) fn all(evidence: &Evidence<'_>) -> Vec<Violation> {
         let mut sentences = Vec::new();
         check(evidence, &mut sentences);
         sentences.truncate(5);
-        violations.extend(sentences.into_iter().map(|sentence| Violation { checker, sentence }));
+        violations.extend(
+            sentences
+                .into_iter()
+                .map(|sentence| Violation { checker, sentence }),
+        );
     }
     violations
 }

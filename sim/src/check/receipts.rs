@@ -17,7 +17,9 @@ pub(crate) fn check(world: &mut World, number: usize, receipt: &Receipt) {
     let dots = receipt.context.clock().unwrap_or_default();
     let mut sentences = Vec::new();
     for dot in dots.dots() {
-        let Some(minted) = world.ledger.event(Name::of(&dot)) else { continue };
+        let Some(minted) = world.ledger.event(Name::of(&dot)) else {
+            continue;
+        };
         for copy in &receipt.copies {
             if !holds(world, minted, copy) {
                 sentences.push(format!(
@@ -36,24 +38,41 @@ pub(crate) fn check(world: &mut World, number: usize, receipt: &Receipt) {
 }
 
 fn holds(world: &World, minted: &Minted, copy: &HeldBy) -> bool {
-    let Some(at) = world.nodes.iter().position(|node| node.id == copy.node) else { return false };
-    let wanted = if copy.synced { Held::Synced } else { Held::Written };
-    if minted.copies.get(&(at, copy.hint_for)).is_some_and(|held| *held >= wanted) {
+    let Some(at) = world.nodes.iter().position(|node| node.id == copy.node) else {
+        return false;
+    };
+    let wanted = if copy.synced {
+        Held::Synced
+    } else {
+        Held::Written
+    };
+    if minted
+        .copies
+        .get(&(at, copy.hint_for))
+        .is_some_and(|held| *held >= wanted)
+    {
         return true;
     }
     // A whole transfer brings events that no log entry or hint tells of.
     let partition = minted.row.partition(world.layout.partitions());
     let node = &world.nodes[at];
     let filling = node.process.as_ref().is_none_or(|process| {
-        process.shards.iter().any(|s| s.replica().owns(partition) && !s.replica().is_whole(partition))
+        process
+            .shards
+            .iter()
+            .any(|s| s.replica().owns(partition) && !s.replica().is_whole(partition))
     });
     copy.hint_for.is_none() && (filling || node.durable.claims(partition, &minted.event.dot))
 }
 
 /// Whether fewer nodes are named than were asked for.
 fn missing(world: &World, number: usize, receipt: &Receipt) -> Option<String> {
-    let Some(Action::Write { bucket, key, options, .. }) =
-        world.history.ops.get(number).map(|op| &op.action)
+    let Some(Action::Write {
+        bucket,
+        key,
+        options,
+        ..
+    }) = world.history.ops.get(number).map(|op| &op.action)
     else {
         return None;
     };
@@ -68,10 +87,12 @@ fn missing(world: &World, number: usize, receipt: &Receipt) -> Option<String> {
         (None, Durability::Periodic) => 0,
     };
     let distinct: BTreeSet<_> = receipt.copies.iter().map(|copy| copy.node).collect();
-    let of_owners =
-        receipt.copies.iter().filter(|c| c.hint_for.is_none() && owners.contains(&c.node)).count();
+    let of_owners = receipt
+        .copies
+        .iter()
+        .filter(|c| c.hint_for.is_none() && owners.contains(&c.node))
+        .count();
     let synced = receipt.copies.iter().filter(|copy| copy.synced).count();
-    (distinct.len() < w || of_owners < pw || synced < dw).then(|| {
-        format!("request #{number}: {receipt:?} falls short of w {w}, pw {pw}, dw {dw}")
-    })
+    (distinct.len() < w || of_owners < pw || synced < dw)
+        .then(|| format!("request #{number}: {receipt:?} falls short of w {w}, pw {pw}, dw {dw}"))
 }

@@ -23,7 +23,9 @@ fn in_the_end(evidence: &Evidence<'_>, sentences: &mut Vec<String>) {
                 let acknowledged = !evidence.acks(by).is_empty() && minted.was_synced();
                 let held = evidence.is_in_end(row, &minted.event.dot);
                 if minted.row == *row && !minted.forgotten && (held || acknowledged) {
-                    sentences.push(format!("{row:?} shows {name} in the end, which {by} replaced"));
+                    sentences.push(format!(
+                        "{row:?} shows {name} in the end, which {by} replaced"
+                    ));
                 }
             }
         }
@@ -31,12 +33,12 @@ fn in_the_end(evidence: &Evidence<'_>, sentences: &mut Vec<String>) {
 }
 
 fn in_reads(evidence: &Evidence<'_>, sentences: &mut Vec<String>) {
-    for (op, answer, rows) in reads(evidence) {
+    // A fallback's hints are marked as such, since they may be older than what replaced them.
+    for (op, answer, rows) in reads(evidence).filter(|(_, answer, _)| answer.fallbacks.is_empty()) {
         for (row, shown) in rows {
-            let known = evidence
-                .ledger
-                .on_row(&row)
-                .filter(|(name, minted)| minted.at < op.start && evidence.read_knows(*name, op, answer));
+            let known = evidence.ledger.on_row(&row).filter(|(name, minted)| {
+                minted.at < op.start && evidence.read_knows(*name, op, answer)
+            });
             let mut replaced = BTreeSet::new();
             for (name, minted) in known {
                 let dots = minted.event.replaces.dots().map(|dot| Name::of(&dot));
@@ -49,9 +51,15 @@ fn in_reads(evidence: &Evidence<'_>, sentences: &mut Vec<String>) {
             let excused = match &shown {
                 Shown::Nothing | Shown::Sum(_) => continue,
                 Shown::Siblings(_, dots) => {
-                    let back = dots.dots().map(|dot| Name::of(&dot)).find(|n| replaced.contains(n));
+                    let back = dots
+                        .dots()
+                        .map(|dot| Name::of(&dot))
+                        .find(|n| replaced.contains(n));
                     if let Some(name) = back {
-                        sentences.push(format!("a read of {row:?} at {} shows {name}, which was replaced", op.start));
+                        sentences.push(format!(
+                            "a read of {row:?} at {} shows {name}, which was replaced",
+                            op.start
+                        ));
                     }
                     continue;
                 }

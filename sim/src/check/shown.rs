@@ -44,19 +44,28 @@ impl Shown {
 pub(crate) fn reads<'e>(
     evidence: &'e Evidence<'_>,
 ) -> impl Iterator<Item = (&'e Op, &'e ReadAnswer, Vec<(RowKey, Shown)>)> {
-    evidence.history.ops.iter().filter_map(|op| match (&op.action, &op.outcome) {
-        // While a bucket is dropped, each node shows what it has not removed yet.
-        (Action::Read { bucket, .. }, _) if evidence.history.may_be_dropped(*bucket) => None,
-        (Action::Read { bucket, key, query, .. }, Outcome::Read(answer)) => {
-            let row = |subkey: &Bytes| RowKey {
-                bucket: *bucket,
-                key: key.clone(),
-                subkey: subkey.clone(),
-            };
-            Some((op, answer, shown(evidence, query, &answer.found, row)))
-        }
-        _ => None,
-    })
+    evidence
+        .history
+        .ops
+        .iter()
+        .filter_map(|op| match (&op.action, &op.outcome) {
+            // While a bucket is dropped, each node shows what it has not removed yet.
+            (Action::Read { bucket, .. }, _) if evidence.history.may_be_dropped(*bucket) => None,
+            (
+                Action::Read {
+                    bucket, key, query, ..
+                },
+                Outcome::Read(answer),
+            ) => {
+                let row = |subkey: &Bytes| RowKey {
+                    bucket: *bucket,
+                    key: key.clone(),
+                    subkey: subkey.clone(),
+                };
+                Some((op, answer, shown(evidence, query, &answer.found, row)))
+            }
+            _ => None,
+        })
 }
 
 fn shown(
@@ -68,8 +77,18 @@ fn shown(
     let nothing = Bytes::new();
     match (query, found) {
         (Query::Elements(page), Found::Elements { items, next }) => {
-            let shown = items.iter().map(|item| (row(item), Shown::Marked)).collect();
-            with_silence(evidence, shown, &row(&nothing), &nothing, page, next.as_ref())
+            let shown = items
+                .iter()
+                .map(|item| (row(item), Shown::Marked))
+                .collect();
+            with_silence(
+                evidence,
+                shown,
+                &row(&nothing),
+                &nothing,
+                page,
+                next.as_ref(),
+            )
         }
         (Query::Fields { prefix, page }, Found::Fields { items, next }) => {
             let shown = items
@@ -78,10 +97,14 @@ fn shown(
                 .collect();
             with_silence(evidence, shown, &row(&nothing), prefix, page, next.as_ref())
         }
-        (Query::Value, found) => Shown::of(found).map(|s| (row(&nothing), s)).into_iter().collect(),
-        (Query::Has(subkey) | Query::Field(subkey), found) => {
-            Shown::of(found).map(|s| (row(subkey), s)).into_iter().collect()
-        }
+        (Query::Value, found) => Shown::of(found)
+            .map(|s| (row(&nothing), s))
+            .into_iter()
+            .collect(),
+        (Query::Has(subkey) | Query::Field(subkey), found) => Shown::of(found)
+            .map(|s| (row(subkey), s))
+            .into_iter()
+            .collect(),
         _ => Vec::new(),
     }
 }
@@ -104,8 +127,10 @@ fn with_silence(
             && page.after.as_ref().is_none_or(|after| row.subkey > *after)
             && next.is_none_or(|next| row.subkey <= *next)
     });
-    let silent: Vec<RowKey> =
-        in_range.filter(|row| !shown.iter().any(|(at, _)| at == *row)).cloned().collect();
+    let silent: Vec<RowKey> = in_range
+        .filter(|row| !shown.iter().any(|(at, _)| at == *row))
+        .cloned()
+        .collect();
     shown.extend(silent.into_iter().map(|row| (row, Shown::Nothing)));
     shown
 }

@@ -22,7 +22,10 @@ pub(super) fn check(evidence: &Evidence<'_>, sentences: &mut Vec<String>) {
                         cell.is_some_and(|cell| cell.body == Body::Value(value.clone()))
                     };
                     if !dots.dots().any(written) {
-                        sentences.push(format!("a read of {row:?} at {} shows a value that its context does not name", op.start));
+                        sentences.push(format!(
+                            "a read of {row:?} at {} shows a value that its context does not name",
+                            op.start
+                        ));
                     }
                 }
             }
@@ -41,13 +44,20 @@ fn concurrent(evidence: &Evidence<'_>, row: &RowKey, dots: &Clock, sentences: &m
         let name = Name::of(&dot);
         match evidence.ledger.event(name) {
             Some(minted) if minted.row == *row => {
-                let other = minted.event.replaces.intersection(dots).dots().find(|other| *other != dot);
+                let other = minted
+                    .event
+                    .replaces
+                    .intersection(dots)
+                    .dots()
+                    .find(|other| *other != dot);
                 // A retired disk may have known of the one and not of the other.
                 if let Some(other) = other
                     && !minted.forgotten
                 {
                     let other = Name::of(&other);
-                    sentences.push(format!("{row:?} shows {other} beside {name}, which replaced it"));
+                    sentences.push(format!(
+                        "{row:?} shows {other} beside {name}, which replaced it"
+                    ));
                 }
             }
             Some(minted) => sentences.push(format!("{row:?} shows {name} of {:?}", minted.row)),
@@ -64,7 +74,10 @@ fn replaced_unseen(evidence: &Evidence<'_>, sentences: &mut Vec<String>) {
         };
         for (name, minted) in evidence.ledger.of_op(id) {
             let given = match op {
-                WriteOp::Put { replaces: Replace::Context(context), .. } => context.clock().ok(),
+                WriteOp::Put {
+                    replaces: Replace::Context(context),
+                    ..
+                } => context.clock().ok(),
                 WriteOp::Delete(Replace::Context(context)) => context.clock().ok(),
                 _ => None,
             };
@@ -74,7 +87,10 @@ fn replaced_unseen(evidence: &Evidence<'_>, sentences: &mut Vec<String>) {
                 && !(is_lww && minted.event.cell.is_some())
             {
                 if !minted.event.replaces.is_subset(&given) {
-                    sentences.push(format!("{name} replaces {:?}, more than its writer gave", minted.event.replaces));
+                    sentences.push(format!(
+                        "{name} replaces {:?}, more than its writer gave",
+                        minted.event.replaces
+                    ));
                 }
                 continue;
             }
@@ -84,7 +100,10 @@ fn replaced_unseen(evidence: &Evidence<'_>, sentences: &mut Vec<String>) {
             for dot in minted.event.replaces.dots() {
                 let seen = evidence.ledger.event(Name::of(&dot));
                 if !seen.is_some_and(|seen| seen.at <= minted.at && seen.row == minted.row) {
-                    sentences.push(format!("{name} replaces {}, which it cannot have seen", Name::of(&dot)));
+                    sentences.push(format!(
+                        "{name} replaces {}, which it cannot have seen",
+                        Name::of(&dot)
+                    ));
                 }
             }
         }
