@@ -4,6 +4,7 @@
 //!   start ─> ask R owners (this node counts if it is a whole owner)
 //!         ── silent ─> hedge: ask the next one as well     ── refused ─> ask the next one
 //!         ── R answered ─> join and answer, then read repair
+//!            └─ more dots than some owner was asked about: ask that one again, about all of them
 //!         ── no owner left, sloppy ─> ask fallbacks for the hints they keep
 //!         ── deadline ─> ReadTimeout
 //! ```
@@ -24,6 +25,7 @@ use dunlin_protocol::peer::{
 use dunlin_protocol::response::{Answer, Found as Shown, ReadAnswer};
 use dunlin_protocol::{Failure, RowKey};
 use dunlin_ring::{Fallbacks, NodeId, PartitionId};
+use dunlin_storage::StoreError;
 
 use crate::io::{Effect, Now, Time, TimerId};
 use crate::scan::{Shape, scan};
@@ -95,7 +97,8 @@ pub(crate) struct GatherOp {
     owners_left: VecDeque<NodeId>,
     /// Fallbacks that are not asked yet.
     fallbacks_left: VecDeque<NodeId>,
-    hints_asked: Vec<NodeId>,
+    /// The dots of each row that an owner was asked about: what *the same* means when it says so.
+    asked: BTreeMap<NodeId, Vec<RowDots>>,
 }
 
 impl Shard {
@@ -160,7 +163,7 @@ impl Shard {
             waiting: Vec::new(),
             owners_left,
             fallbacks_left,
-            hints_asked: Vec::new(),
+            asked: BTreeMap::new(),
         };
         if use_hints && !owners.contains(&me) {
             let events = self.own_hints(&gather.question, partition, effects);
@@ -205,6 +208,7 @@ impl Shard {
                         }
                     }
                 }
+                gather.asked.insert(node, asked.clone());
                 OperationMessage::Compare { rows: asked }
             }
             Question::Range { range, limit, .. } => OperationMessage::CompareRange {
@@ -230,7 +234,6 @@ impl Shard {
             effects.push(send_operation(node, gather.partition, op, message));
         }
         gather.waiting.push(node);
-        gather.hints_asked.push(node);
     }
 
     fn own_hints(
@@ -331,13 +334,13 @@ impl Shard {
             .count();
         let enough_owners = owners >= gather.needed_owners;
         if enough_owners && owners >= gather.needed {
-            return self.complete(*gather, Vec::new(), now, effects);
+            return self.complete_if_sure(gather, Vec::new(), now, effects);
         }
         let nobody_left = gather.waiting.is_empty() && gather.owners_left.is_empty();
         if nobody_left && enough_owners && shown > 0 && owners + shown >= gather.needed {
             let from = gather.hints.iter().filter(|(_, events)| !events.is_empty());
             let fallbacks = from.map(|(node, _)| *node).collect();
-            return self.complete(*gather, fallbacks, now, effects);
+            return self.complete_if_sure(gather, fallbacks, now, effects);
         }
         if nobody_left {
             return self.give_up(*gather, effects);
@@ -354,6 +357,66 @@ impl Shard {
             at,
         });
         self.operations.insert(op, Operation::Gather(gather));
+    }
+
+    /// Completes, unless an owner that said *the same* was not asked about all that is shown now: it
+    /// may know that the rest was replaced. That one is asked again.
+    fn complete_if_sure(
+        &mut self,
+        mut gather: Box<GatherOp>,
+        fallbacks: Vec<NodeId>,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) {
+        let shown = match self.dots_shown(&gather) {
+            Ok(shown) => shown,
+            Err(error) => {
+                self.note_store_error(&error, effects);
+                return self.fail(gather.origin(), Failure::StorageFailed, effects);
+            }
+        };
+        let unsure: Vec<NodeId> = gather
+            .says
+            .iter()
+            .filter(|says| !gather.is_sure(says, &shown))
+            .map(|says| says.node)
+            .collect();
+        if unsure.is_empty() {
+            return self.complete(*gather, fallbacks, now, effects);
+        }
+        self.counters.add("asked_again");
+        // Under a new name, so that no late answer is taken for one to this question.
+        let op = self.new_op();
+        for node in std::mem::take(&mut gather.waiting) {
+            if self.view.layout.is_owner(node, gather.partition) {
+                gather.owners_left.push_front(node);
+            }
+        }
+        gather.says.retain(|says| !unsure.contains(&says.node));
+        for node in unsure {
+            let message = OperationMessage::Compare {
+                rows: shown.clone(),
+            };
+            effects.push(send_operation(node, gather.partition, op, message));
+            gather.asked.insert(node, shown.clone());
+            gather.waiting.push(node);
+        }
+        self.settle_gather(op, gather, now, effects);
+    }
+
+    /// The dots of the rows asked for, as they would be shown now; nothing for a range, whose answers
+    /// always come with a clock.
+    fn dots_shown(&self, gather: &GatherOp) -> Result<Vec<RowDots>, StoreError> {
+        let Question::Rows(rows) = &gather.question else {
+            return Ok(Vec::new());
+        };
+        let clock = self.replica.clock(gather.partition);
+        let shown = |(key, _): &(RowKey, RowKind)| {
+            let dots = gather.join(key, self.replica.row(key)?, clock).dots();
+            let key = key.clone();
+            Ok(RowDots { key, dots })
+        };
+        rows.iter().map(shown).collect()
     }
 
     /// About the 95th percentile of reads: four times the smoothed latency, within its bounds.
@@ -446,6 +509,20 @@ impl GatherOp {
     /// The partition that is read.
     pub(crate) fn partition(&self) -> PartitionId {
         self.partition
+    }
+
+    /// Where its answer goes.
+    pub(crate) fn origin(&self) -> Origin {
+        self.then.origin()
+    }
+
+    /// Whether an owner has said all that it knows of what is shown.
+    fn is_sure(&self, says: &OwnerSays, shown: &[RowDots]) -> bool {
+        let asked = self.asked.get(&says.node);
+        shown.iter().all(|RowDots { key, dots }| {
+            let same_as = asked.and_then(|asked| asked.iter().find(|row| row.key == *key));
+            says.rows.contains_key(key) || same_as.is_some_and(|row| dots.is_subset(&row.dots))
+        })
     }
 
     /// One row, joined with what the others said of it.

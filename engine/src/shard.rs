@@ -401,6 +401,7 @@ impl Shard {
         self.repair.forget();
         effects.push(Effect::Note(Note::RolledBack));
         self.counters.add("rolled_back");
+        self.give_up_reads(effects);
         for waiting in self.commits.refused() {
             match waiting {
                 Waiting::Own(op) => self.own_copy_lost(op, now, effects),
@@ -412,6 +413,21 @@ impl Shard {
                 }
                 // The sender keeps its hints and offers them again.
                 Waiting::HandedOff { .. } => {}
+            }
+        }
+    }
+
+    /// What others said was relative to what this node held then, and no longer does.
+    fn give_up_reads(&mut self, effects: &mut Vec<Effect>) {
+        let is_read = |operation: &Operation| matches!(operation, Operation::Gather(_));
+        let reads = self
+            .operations
+            .iter()
+            .filter(|(_, operation)| is_read(operation));
+        let reads: Vec<PeerOp> = reads.map(|(op, _)| *op).collect();
+        for op in reads {
+            if let Some(Operation::Gather(gather)) = self.operations.remove(&op) {
+                self.fail(gather.origin(), Failure::StorageFull, effects);
             }
         }
     }
