@@ -52,6 +52,11 @@ impl<T> Commits<T> {
             .any(|(when, _)| *when == AckWhen::Synced)
     }
 
+    /// Whether something waits for what is staged now.
+    pub(crate) fn has_unbound(&self) -> bool {
+        !self.unbound.is_empty()
+    }
+
     /// Binds the waits to the batch that was taken; to the last one if nothing was staged. Returns
     /// those that need not wait.
     pub(crate) fn bind(&mut self, taken: Option<BatchId>) -> Vec<(AckWhen, T)> {

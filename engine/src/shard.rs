@@ -176,10 +176,13 @@ impl Shard {
         if self.commits.wants_sync() {
             sync = SyncWhen::Now;
         }
-        // A full disk would refuse what upkeep stages as well, and each refusal is a roll-back.
+        // A full disk would refuse what upkeep stages as well, and each refusal is a roll-back. But
+        // what something waits for goes to the disk, for otherwise it would count as committed.
         let taken = match self.storage {
-            StorageState::Full => None,
-            StorageState::Ready | StorageState::Failed => self.replica.take_staged(),
+            StorageState::Full if !self.commits.has_unbound() => None,
+            StorageState::Full | StorageState::Ready | StorageState::Failed => {
+                self.replica.take_staged()
+            }
         };
         let ready = self.commits.bind(taken.as_ref().map(|(id, _)| *id));
         match taken {
