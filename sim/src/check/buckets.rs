@@ -50,14 +50,13 @@ pub(super) fn check(evidence: &Evidence<'_>, sentences: &mut Vec<String>) {
                     ));
                 }
             }
-            (Action::Drop(name), Outcome::Bucket(gone)) => {
+            (Action::Drop(name), Outcome::Bucket(gone))
                 if first
                     .buckets
                     .get(&gone.id)
-                    .is_some_and(|bucket| !bucket.dropped)
-                {
-                    sentences.push(format!("bucket {name} was dropped and is still there"));
-                }
+                    .is_some_and(|bucket| !bucket.dropped) =>
+            {
+                sentences.push(format!("bucket {name} was dropped and is still there"));
             }
             _ => {}
         }
