@@ -247,6 +247,23 @@ impl Partition {
         }
     }
 
+    /// A row as it may leave the node: without cells that were found after damage and that the clock
+    /// does not hold yet. A peer would take such a cell for its event, and claim it without knowing
+    /// what the event replaced.
+    pub(super) fn vouched_row(&self, stored: &[u8], mut row: Row) -> Row {
+        if self.unvouched {
+            let doubtful: Clock = row
+                .cells()
+                .iter()
+                .filter(|(dot, _)| !self.holds(stored, dot))
+                .map(|(dot, _)| *dot)
+                .collect();
+            row.join(&self.clock, &Row::new(), &doubtful);
+            row.strip(&doubtful);
+        }
+        row
+    }
+
     /// Takes from a row that is about to be stored what is remembered for it elsewhere.
     pub(super) fn fold(&self, stored: &[u8], row: &mut Row) {
         row.strip(&self.clock);

@@ -107,13 +107,30 @@ impl Replica {
                 bytes += row_bytes(&key, &loaded);
                 let row = RepairRow {
                     key: key.clone(),
-                    row: loaded.row,
+                    row: part.vouched_row(&key::row(partition, &key), loaded.row),
                     dots: Clock::new(),
                 };
                 found.insert(key.clone(), row);
             }
             if let Some(row) = found.get_mut(&key) {
                 row.dots.add(dot);
+            }
+        }
+        // The rows show what newer events did too, so these are named as well: should they be lost
+        // here, the peer would know what they did and not that they were.
+        let newer = part.clock().minus(held).minus(theirs);
+        for touched in self
+            .touched(partition, part, newer)
+            .take(LOG_ENTRIES_PER_PAGE)
+        {
+            match touched {
+                Ok((dot, key)) => {
+                    if let Some(row) = found.get_mut(&key) {
+                        row.dots.add(dot);
+                    }
+                }
+                Err(Untraced::LogTooShort) => break,
+                Err(Untraced::Store(error)) => return Err(error),
             }
         }
         Ok(Missing::Rows {
@@ -157,7 +174,7 @@ impl Replica {
             }
         }
         let row = |(key, dots): (&RowKey, Clock)| {
-            let row = self.row(key)?;
+            let row = part.vouched_row(&key::row(partition, key), self.row(key)?);
             Ok(RepairRow {
                 key: key.clone(),
                 row,

@@ -57,7 +57,8 @@ impl Replica {
         let span = key::rows_of(partition).after(after.map(|row| key::row(partition, row)));
         let mut page = Page::of_bytes(usize::MAX, bytes_max);
         for found in self.scan(partition, part, &span) {
-            let (_, key, loaded) = found?;
+            let (stored_key, key, mut loaded) = found?;
+            loaded.row = part.vouched_row(&stored_key, loaded.row);
             if page.push(key, loaded) == Room::None {
                 break;
             }
