@@ -58,7 +58,8 @@ pub(crate) struct Minted {
     pub(crate) copies: BTreeMap<(usize, Option<NodeId>), Held>,
     /// No disk held its cell at some moment, after some had: what it wrote may be gone.
     pub(crate) lost: bool,
-    /// No disk knew at some moment what it had replaced, after some had: that may be back.
+    /// No owner's disk knew at some moment what it had replaced, after some had: that may be back. A
+    /// hint is no help, for an owner that kept the cell alone takes it for the whole event.
     pub(crate) forgotten: bool,
 }
 
@@ -137,7 +138,7 @@ impl Ledger {
     }
 
     /// Disks have lost something: `knows` says for an event whether some disk still holds its cell, and
-    /// whether some still knows what it replaced.
+    /// whether some owner still knows what it replaced.
     pub(crate) fn disks_lost(&mut self, knows: impl Fn(&Minted) -> (bool, bool)) {
         for minted in self.events.values_mut() {
             let was_synced = minted.copies.values().any(|held| *held == Held::Synced);

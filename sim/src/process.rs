@@ -211,12 +211,13 @@ impl World {
                 let copy = place(owner).and_then(|place| minted.copies.get(&(place, None)));
                 copy == Some(&Held::Synced)
             };
-            let known = nodes.iter().any(|node| {
-                node.durable.claims(partition, dot)
-                    || node.durable.hinted(dot).any(|owner| !taken(owner))
-            });
+            let known = nodes.iter().any(|node| node.durable.claims(partition, dot));
+            let hinted = || {
+                let mut hints = nodes.iter().flat_map(|node| node.durable.hinted(dot));
+                hints.any(|owner| !taken(owner))
+            };
             let survives = || nodes.iter().any(|node| node.durable.survives(dot));
-            let held = known || (minted.event.cell.is_some() && survives());
+            let held = known || hinted() || (minted.event.cell.is_some() && survives());
             (held, known)
         });
     }

@@ -56,13 +56,17 @@ fn holds(world: &World, minted: &Minted, copy: &HeldBy) -> bool {
     // A whole transfer brings events that no log entry or hint tells of.
     let partition = minted.row.partition(world.layout.partitions());
     let node = &world.nodes[at];
-    let filling = node.process.as_ref().is_none_or(|process| {
-        process
-            .shards
-            .iter()
-            .any(|s| s.replica().owns(partition) && !s.replica().is_whole(partition))
-    });
-    copy.hint_for.is_none() && (filling || node.durable.claims(partition, &minted.event.dot))
+    let dot = &minted.event.dot;
+    let replicas = || {
+        let shards = node.process.iter().flat_map(|process| &process.shards);
+        shards
+            .map(|shard| shard.replica())
+            .filter(|replica| replica.owns(partition))
+    };
+    let filling = node.process.is_none() || replicas().any(|replica| !replica.is_whole(partition));
+    let in_memory = || replicas().any(|replica| replica.clock(partition).contains(dot));
+    let on_disk = node.durable.claims(partition, dot);
+    copy.hint_for.is_none() && (filling || on_disk || (!copy.synced && in_memory()))
 }
 
 /// Whether fewer nodes are named than were asked for.
