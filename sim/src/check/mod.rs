@@ -58,6 +58,26 @@ pub enum Checker {
     Buckets,
 }
 
+impl Checker {
+    /// Every property.
+    pub const ALL: [Self; 14] = [
+        Self::Invariants,
+        Self::Dots,
+        Self::Receipts,
+        Self::Denied,
+        Self::Survival,
+        Self::Resurrection,
+        Self::Freshness,
+        Self::Counters,
+        Self::AddsWin,
+        Self::Siblings,
+        Self::Listing,
+        Self::Convergence,
+        Self::Drain,
+        Self::Buckets,
+    ];
+}
+
 impl fmt::Display for Checker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
