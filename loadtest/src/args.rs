@@ -122,7 +122,7 @@ pub(crate) struct SetArgs {
     #[arg(long, default_value_t = 4_000, value_parser = clap::value_parser!(u64).range(1..=100_000))]
     pub(crate) adds: u64,
     /// Pages to be measured, per size and round
-    #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    #[arg(long, default_value_t = 2_000, value_parser = clap::value_parser!(u64).range(1..=100_000))]
     pub(crate) pages: u64,
     /// Adds under way at any time; pages are asked for one after the other
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=4096))]

@@ -9,6 +9,7 @@
 //! number. So it is known what a read may show: no less than what was acknowledged before the read
 //! began (reads and writes ask for two of three owners), and nothing that was never written.
 
+use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -26,6 +27,8 @@ use crate::report::{Cell, Report, Table};
 const VALUE_BYTES: usize = 256;
 /// Cases of wrong answers that are described; more are only counted.
 const DESCRIBED_MAX: usize = 10;
+/// The library turns to another node after a second.
+const LATE: Duration = Duration::from_millis(900);
 /// While every key is read at the end.
 const READERS: u16 = 32;
 
@@ -39,6 +42,8 @@ struct Checked {
     keys: Vec<Mutex<Vec<Known>>>,
     phase: AtomicUsize,
     phases: Mutex<[Phase; 3]>,
+    /// When the last request succeeded, of any worker. Taken while the phases are held.
+    last_done: Mutex<Option<Instant>>,
     described: Mutex<Vec<String>>,
 }
 
@@ -49,13 +54,14 @@ struct Known {
     acknowledged: u64,
     /// The last one that was sent.
     sent: u64,
+    /// The last one that was answered so late that the library may have sent it to two nodes.
+    late: u64,
 }
 
 /// What a phase was like.
 #[derive(Default)]
 struct Phase {
     tally: Tally,
-    last_done: Option<Instant>,
     gap: Duration,
     stale: u64,
     unwritten: u64,
@@ -69,6 +75,32 @@ enum Judgement {
     Stale,
     /// A value that was never written.
     Unwritten,
+}
+
+impl Judgement {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Fine => "the",
+            Self::Stale => "the older",
+            Self::Unwritten => "the unwritten",
+        }
+    }
+}
+
+impl fmt::Display for Known {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            acknowledged, late, ..
+        } = self;
+        write!(f, "{acknowledged} was acknowledged")?;
+        match late {
+            0 => Ok(()),
+            late => write!(
+                f,
+                ", {late} only after the library had turned to another node"
+            ),
+        }
+    }
 }
 
 impl Known {
@@ -101,7 +133,8 @@ impl Work for Checked {
         if let Some(phase) = phases.get_mut(self.phase.load(Relaxed)) {
             phase.tally.add(step, now.saturating_duration_since(start));
             if step.end == End::Done {
-                let last = phase.last_done.replace(now).unwrap_or(now);
+                // A gap belongs to the phase in which it ends.
+                let last = lock(&self.last_done).replace(now).unwrap_or(now);
                 phase.gap = phase.gap.max(now.saturating_duration_since(last));
             }
         }
@@ -117,10 +150,14 @@ impl Checked {
             known.sent += 1;
             sent = known.sent;
         }
+        let start = Instant::now();
         match put(&self.bucket, number, sent).await {
             Ok(()) => {
                 if let Some(known) = lock(keys).get_mut(at) {
                     known.acknowledged = sent;
+                    if start.elapsed() >= LATE {
+                        known.late = sent;
+                    }
                 }
                 Step {
                     what,
@@ -152,7 +189,7 @@ impl Checked {
         };
         let said = read.info.coordinator;
         let Some(latest) = read.value else {
-            self.describe(|| format!("{} of {known:?} was not found by {said}", key(number)));
+            self.describe(|| format!("{} was not found by {said}; {known}", key(number)));
             return Step {
                 what,
                 end: End::NotFound,
@@ -168,8 +205,9 @@ impl Checked {
                     phase.unwritten += u64::from(judgement == Judgement::Unwritten);
                 }
                 self.describe(|| {
+                    let what = judgement.word();
                     format!(
-                        "{} of {known:?} was {shown} by {said}, {judgement:?}",
+                        "{} showed {what} write {shown} at {said}; {known}",
                         key(number)
                     )
                 });
@@ -230,6 +268,7 @@ pub(crate) async fn run(args: &HangArgs) -> Result<Report, LoadError> {
     let equal_after = cluster.wait_until_equal(START_MAX).await?;
     let (lost, missing) = read_all(&checked).await?;
 
+    let times = u32::from(args.times);
     let mut report = Report::new("hang");
     report.fact("nodes", Cell::Count(nodes.len() as u64));
     report.fact("keys", Cell::Count(args.keys));
@@ -242,7 +281,7 @@ pub(crate) async fn run(args: &HangArgs) -> Result<Report, LoadError> {
     tell(
         &mut report,
         &checked,
-        [around, hanging * u32::from(args.times), around],
+        [around, hanging * times, around * times],
     );
     if lost + missing > 0 {
         report.wrong(format!(
@@ -269,6 +308,7 @@ async fn prepare(bucket: Bucket, args: &HangArgs) -> Result<Checked, LoadError> 
     let known = Known {
         acknowledged: 1,
         sent: 1,
+        late: 0,
     };
     // Worker w has the keys w, w + workers, …
     let of = |worker: u64| (args.keys - worker).div_ceil(workers) as usize;
@@ -280,6 +320,7 @@ async fn prepare(bucket: Bucket, args: &HangArgs) -> Result<Checked, LoadError> 
             .collect(),
         phase: AtomicUsize::new(0),
         phases: Mutex::default(),
+        last_done: Mutex::default(),
         described: Mutex::default(),
     })
 }
@@ -412,6 +453,7 @@ mod tests {
         let known = Known {
             acknowledged: 4,
             sent: 6,
+            late: 0,
         };
         assert_eq!(known.judge(3), Judgement::Stale);
         for shown in 4..=6 {

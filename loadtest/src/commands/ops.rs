@@ -52,6 +52,7 @@ struct Figures {
     client_us: Rounds,
     writes_per_sync: Rounds,
     written_per_op: Rounds,
+    others_cores: Rounds,
     failed: BTreeMap<&'static str, u64>,
     not_found: u64,
     parts: BTreeMap<Part, [Rounds; 4]>,
@@ -78,6 +79,10 @@ impl Figures {
         }
         if let Some(bytes) = spent.written_bytes {
             self.written_per_op.add(bytes as f64 / done);
+        }
+        if let Some(others) = spent.others {
+            self.others_cores
+                .add(others.as_secs_f64() / spent.elapsed.as_secs_f64());
         }
         for (word, count) in &tally.failed {
             *self.failed.entry(word).or_default() += count;
@@ -226,6 +231,7 @@ fn tell(report: &mut Report, figures: &BTreeMap<Mix, Figures>) {
         "written to disk",
         "failed",
         "false not-founds",
+        "cores busy otherwise",
     ]);
     let mut latencies = Table::new(["what", "p50", "p99", "p99.9", "max"]);
     for (mix, figures) in figures {
@@ -242,6 +248,7 @@ fn tell(report: &mut Report, figures: &BTreeMap<Mix, Figures>) {
             Cell::median(&figures.written_per_op, Cell::Bytes),
             Cell::Count(figures.failed.values().sum()),
             Cell::Count(figures.not_found),
+            Cell::median(&figures.others_cores, Cell::Ratio),
         ]);
         for (part, rounds) in &figures.parts {
             let name = match part {

@@ -15,6 +15,8 @@ pub(crate) struct Spent {
     pub(crate) servers: Option<Duration>,
     /// Of this process: the client library and what makes the load.
     pub(crate) client: Option<Duration>,
+    /// Of everything else on this machine.
+    pub(crate) others: Option<Duration>,
     /// Bytes that the nodes made the disk write.
     pub(crate) written_bytes: Option<u64>,
 }
@@ -26,6 +28,7 @@ pub(crate) struct Meter {
     start: Instant,
     servers: Option<Duration>,
     client: Option<Duration>,
+    machine: Option<Duration>,
     written_bytes: Option<u64>,
 }
 
@@ -36,6 +39,7 @@ impl Meter {
         Self {
             servers: servers_cpu(&pids),
             client: proc::cpu(std::process::id()),
+            machine: proc::busy(),
             written_bytes: written(&pids),
             start: Instant::now(),
             pids,
@@ -45,10 +49,15 @@ impl Meter {
     /// What was spent since.
     pub(crate) fn read(&self) -> Spent {
         let since = |now: Option<Duration>, then: Option<Duration>| now?.checked_sub(then?);
+        let servers = since(servers_cpu(&self.pids), self.servers);
+        let client = since(proc::cpu(std::process::id()), self.client);
+        let ours = servers.unwrap_or_default() + client.unwrap_or_default();
         Spent {
             elapsed: self.start.elapsed(),
-            servers: since(servers_cpu(&self.pids), self.servers),
-            client: since(proc::cpu(std::process::id()), self.client),
+            servers,
+            client,
+            // The counts are not taken at one moment, and rounded.
+            others: since(proc::busy(), self.machine).map(|all| all.saturating_sub(ours)),
             written_bytes: written(&self.pids).and_then(|now| now.checked_sub(self.written_bytes?)),
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 /// Ticks of `/proc/PID/stat` in a second: the kernel's interface fixes it to 100 on every platform
 /// that Rust supports, whatever its own tick is. A measurement of five seconds is exact to 0.2 %.
-const TICKS_PER_SECOND: u64 = 100;
+pub(super) const TICKS_PER_SECOND: u64 = 100;
 
 /// CPU time, user and system, of all threads that a process has and had. `None` if it is gone.
 pub(crate) fn cpu(pid: u32) -> Option<Duration> {
