@@ -101,10 +101,10 @@ fn write(kv: &MemoryKv) {
         row,
     }];
     let next = key(b"counter", b"");
+    replica.mark_whole(P);
     replica
         .take_whole_page(P, None, &rows, Some(&next), &context)
         .unwrap();
-    replica.mark_whole(P);
     let (_, batch) = replica.take_staged().unwrap();
     kv.commit(&batch).unwrap();
 }

@@ -8,6 +8,7 @@
 
 mod harness;
 
+mod found;
 mod membership;
 mod reading;
 mod repairing;
