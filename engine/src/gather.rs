@@ -18,6 +18,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use dunlin_crdt::{Clock, Row, RowKind};
+use dunlin_protocol::limits::PAGE_MAX;
 use dunlin_protocol::peer::{
     Coverage, HintScope, KeyedRow, OperationMessage, PeerOp, RangeScope, RowDots, RowEvent,
     RowRange,
@@ -211,10 +212,18 @@ impl Shard {
                 gather.asked.insert(node, asked.clone());
                 OperationMessage::Compare { rows: asked }
             }
-            Question::Range { range, limit, .. } => OperationMessage::CompareRange {
+            Question::Range {
+                range,
+                limit,
+                shape,
+            } => OperationMessage::CompareRange {
                 range: range.clone(),
                 clock: self.replica.clock(gather.partition).clone(),
-                rows_max: u32::try_from(*limit).unwrap_or(u32::MAX),
+                // A key can have any number of rows, so a number of keys says nothing about theirs.
+                rows_max: match shape {
+                    Shape::Keys => PAGE_MAX,
+                    _ => u32::try_from(*limit).unwrap_or(u32::MAX),
+                },
             },
         };
         gather.waiting.push(node);

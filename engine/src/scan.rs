@@ -110,7 +110,20 @@ pub(crate) fn scan(
         }
     }
     // An answer that stops early stops the page there; the next one starts behind it.
-    let next = complete_to.map(|end| token(range, end));
+    let Some(end) = complete_to else {
+        return Ok(Found::Range { rows, next: None });
+    };
+    if shape != Shape::Keys || rows.last().is_some_and(|(last, _)| last.key == end.key) {
+        let next = Some(token(range, end));
+        return Ok(Found::Range { rows, next });
+    }
+    // It stops inside a key of which nothing live was met yet, and a page starts behind a key, not in
+    // one. So the page ends at the last key that is shown; if there is none, this key is shown without
+    // being known to be live, for otherwise it might be passed over.
+    if rows.is_empty() {
+        rows.push((end.clone(), Row::new()));
+    }
+    let next = rows.last().map(|(last, _)| token(range, last));
     Ok(Found::Range { rows, next })
 }
 
