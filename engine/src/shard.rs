@@ -402,6 +402,7 @@ impl Shard {
             self.note_store_error(&error, effects);
         }
         self.repair.forget();
+        self.upkeep.forget();
         effects.push(Effect::Note(Note::RolledBack));
         self.counters.add("rolled_back");
         self.give_up_reads(effects);

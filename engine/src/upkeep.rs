@@ -24,6 +24,11 @@ pub(crate) struct Upkeep {
 }
 
 impl Upkeep {
+    /// What was removed may be back: the disk did not take it.
+    pub(crate) fn forget(&mut self) {
+        self.removed.clear();
+    }
+
     /// A row of a dropped bucket has come.
     fn bucket_has_rows(&mut self, partition: PartitionId, bucket: BucketId) {
         self.to_remove.insert((bucket, partition));
