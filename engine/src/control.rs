@@ -243,7 +243,10 @@ impl Control {
     /// Hands over what was staged; see [`Shard::flush`](crate::Shard::flush).
     pub fn flush(&mut self, now: Now, effects: &mut Vec<Effect>) {
         let batch = std::mem::take(&mut self.staged);
-        let id = (!batch.is_empty() && self.storage == StorageState::Ready).then(|| {
+        // What something waits for goes to the writer whatever the disk is believed to be, for otherwise
+        // it would count as kept.
+        let goes = self.storage == StorageState::Ready || self.commits.has_unbound();
+        let id = (!batch.is_empty() && goes).then(|| {
             self.last_batch.number += 1;
             self.last_batch
         });
