@@ -80,7 +80,8 @@ struct Telling {
     reply_to: ReplyTo,
     entries: Vec<Bucket>,
     answer: Tell,
-    waiting: BTreeSet<NodeId>,
+    /// Who has not said yet that it keeps the change; `None` while this node does not keep it itself.
+    waiting: Option<BTreeSet<NodeId>>,
     known_by: Vec<NodeId>,
     until: Time,
 }
@@ -347,7 +348,7 @@ impl Control {
             reply_to,
             entries,
             answer,
-            waiting: BTreeSet::new(),
+            waiting: None,
             known_by: vec![self.me],
             until: now.time.plus_ms(TELL_MS),
         };
@@ -404,7 +405,7 @@ impl Control {
                             body: PeerBody::Control(message),
                         });
                     }
-                    telling.waiting = reachable;
+                    telling.waiting = Some(reachable);
                     telling.until = now.time.plus_ms(TELL_MS);
                 }
                 self.settle_telling(number, now, effects);
@@ -414,7 +415,10 @@ impl Control {
 
     /// Answers once every peer that could be reached has kept the change, or has had its time.
     fn settle_telling(&mut self, number: u64, now: Now, effects: &mut Vec<Effect>) {
-        let over = |telling: &Telling| telling.waiting.is_empty() || now.time >= telling.until;
+        let over = |telling: &Telling| {
+            let waiting = telling.waiting.as_ref();
+            waiting.is_some_and(|waiting| waiting.is_empty() || now.time >= telling.until)
+        };
         if !self.telling.get(&number).is_some_and(over) {
             return;
         }
@@ -469,7 +473,10 @@ impl Control {
             }
             ControlMessage::BucketsKept { confirm } => {
                 if let Some(telling) = self.telling.get_mut(&confirm)
-                    && telling.waiting.remove(&from)
+                    && telling
+                        .waiting
+                        .as_mut()
+                        .is_some_and(|waiting| waiting.remove(&from))
                 {
                     telling.known_by.push(from);
                 }
