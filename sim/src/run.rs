@@ -107,7 +107,9 @@ impl World {
             .iter_mut()
             .for_each(|client| client.stopped = true);
         // The last requests come to their end.
-        self.run_until(self.now + self.options.client_timeout_ms * 1000 + 1_000_000);
+        let slowest = self.options.network.delay_us_max * 100;
+        let patience = (self.options.client_timeout_ms * 1000).max(slowest);
+        self.run_until(self.now + patience + 1_000_000);
         self.come_to_rest();
         self.read_all();
         self.come_to_rest();
