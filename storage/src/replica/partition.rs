@@ -264,13 +264,15 @@ impl Partition {
         row
     }
 
-    /// Takes from a row that is about to be stored what is remembered for it elsewhere.
+    /// Takes from a row that is about to be stored what is remembered for it elsewhere. One without a
+    /// cell keeps it: it would be erased, and should the transfer be given up, nobody would find it
+    /// to give it the context back under which an event that we hold has emptied it.
     pub(super) fn fold(&self, stored: &[u8], row: &mut Row) {
         row.strip(&self.clock);
         if let Some(transfer) = self
             .transfer
             .as_ref()
-            .filter(|transfer| transfer.covers(stored))
+            .filter(|transfer| transfer.covers(stored) && !row.cells().is_empty())
         {
             row.strip(&transfer.context);
         }
