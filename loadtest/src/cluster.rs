@@ -184,16 +184,14 @@ impl Cluster {
         let start = Instant::now();
         loop {
             // A node that does not answer is not there yet.
-            if let Ok(statuses) = self.statuses_now().await
-                && settled(&statuses)
-            {
-                return Ok(start.elapsed());
-            }
+            let seen = match self.statuses_now().await {
+                Ok(statuses) if settled(&statuses) => return Ok(start.elapsed()),
+                Ok(statuses) => statuses.iter().map(looks).collect::<Vec<_>>().join("; "),
+                Err(error) => error.to_string(),
+            };
             if start.elapsed() > at_most {
-                return Err(LoadError::TimedOut {
-                    what,
-                    after: at_most,
-                });
+                let after = at_most;
+                return Err(LoadError::TimedOut { what, after, seen });
             }
             sleep(LOOK_EVERY).await;
         }
@@ -231,6 +229,15 @@ impl Cluster {
         }
         self.client.close().await;
     }
+}
+
+/// What may keep a node from being settled.
+fn looks(status: &NodeStatus) -> String {
+    let away = status.peers.iter().filter(|peer| !peer.reachable).count();
+    format!(
+        "{} has {} clocks behind, {} hints, {} partitions to fill, {} peers out of reach",
+        status.name, status.clocks_behind, status.hints, status.filling, away
+    )
 }
 
 /// Sends a signal to a process.

@@ -12,7 +12,7 @@ pub(crate) enum LoadError {
     /// The runtime does not start.
     #[error("no runtime: {0}")]
     Runtime(std::io::Error),
-    /// Ctrl-C.
+    /// Ctrl-C, or a signal to end.
     #[error("interrupted; there is no report")]
     Interrupted,
     /// The binary of the nodes cannot be started.
@@ -82,12 +82,14 @@ pub(crate) enum LoadError {
         source: std::io::Error,
     },
     /// Something that had to happen did not.
-    #[error("{what} did not happen within {} s", after.as_secs())]
+    #[error("{what} did not happen within {} s; in the end: {seen}", after.as_secs())]
     TimedOut {
         /// What.
         what: &'static str,
         /// How long was waited.
         after: Duration,
+        /// What was seen instead.
+        seen: String,
     },
     /// The page's way to a node broke.
     #[error("reading a page: {0}")]

@@ -18,6 +18,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::{Arguments, Command};
 use crate::error::LoadError;
@@ -77,9 +78,11 @@ fn measure(arguments: &Arguments) -> Result<Report, LoadError> {
             }
         };
         // Dropping the run stops the nodes that it started.
+        let mut terminate = signal(SignalKind::terminate()).map_err(LoadError::Runtime)?;
         tokio::select! {
             biased;
             _ = tokio::signal::ctrl_c() => Err(LoadError::Interrupted),
+            _ = terminate.recv() => Err(LoadError::Interrupted),
             report = run => report,
         }
     })

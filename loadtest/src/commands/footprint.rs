@@ -167,8 +167,11 @@ async fn restart(cluster: &Cluster, ending: Ending, starts: &mut Table) -> Resul
     }
     while proc::is_alive(pid) {
         if began.elapsed() > START_MAX {
-            let (what, after) = ("that a node ended", START_MAX);
-            return Err(LoadError::TimedOut { what, after });
+            return Err(LoadError::TimedOut {
+                what: "that a node ended",
+                after: START_MAX,
+                seen: format!("process {pid} runs"),
+            });
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
     }

@@ -19,8 +19,8 @@ use rustix::process::Signal;
 
 use crate::args::{HangArgs, LoadArgs};
 use crate::cluster::{Cluster, START_MAX, signal};
-use crate::error::{LoadError, word};
-use crate::load::{Class, End, Step, Tally, Work, closed_loop, fill, key};
+use crate::error::LoadError;
+use crate::load::{Class, End, Reason, Step, Tally, Work, closed_loop, fill, key};
 use crate::report::{Cell, Report, Table};
 
 /// Bytes of a value: the number of the write, and something to carry.
@@ -118,7 +118,7 @@ impl Known {
 impl Work for Checked {
     async fn step(&self, worker: usize, draw: u64) -> Step {
         let Some(keys) = self.keys.get(worker) else {
-            let (what, end) = (Class::Read, End::Failed("no such worker"));
+            let (what, end) = (Class::Read, End::Failed(Reason::ours("no such worker")));
             return Step { what, end };
         };
         let at = (draw & 0xffff_ffff) as usize % lock(keys).len();
@@ -131,7 +131,9 @@ impl Work for Checked {
         let now = Instant::now();
         let mut phases = lock(&self.phases);
         if let Some(phase) = phases.get_mut(self.phase.load(Relaxed)) {
-            phase.tally.add(step, now.saturating_duration_since(start));
+            phase
+                .tally
+                .add(step.clone(), now.saturating_duration_since(start));
             if step.end == End::Done {
                 // A gap belongs to the phase in which it ends.
                 let last = lock(&self.last_done).replace(now).unwrap_or(now);
@@ -166,7 +168,7 @@ impl Checked {
             }
             Err(error) => Step {
                 what,
-                end: End::Failed(word(&error)),
+                end: End::Failed((&error).into()),
             },
         }
     }
@@ -183,7 +185,7 @@ impl Checked {
             Err(error) => {
                 return Step {
                     what,
-                    end: End::Failed(word(&error)),
+                    end: End::Failed((&error).into()),
                 };
             }
         };
@@ -425,6 +427,7 @@ fn tell(report: &mut Report, checked: &Checked, lengths: [Duration; 3]) {
             Cell::Count(phase.stale),
             Cell::Count(phase.unwritten),
         ]);
+        phase.tally.complain(name);
         let bad = phase.tally.not_found + phase.stale + phase.unwritten;
         if bad > 0 {
             report.wrong(format!("{name}: {bad} wrong answers"));

@@ -53,7 +53,7 @@ struct Figures {
     writes_per_sync: Rounds,
     written_per_op: Rounds,
     others_cores: Rounds,
-    failed: BTreeMap<&'static str, u64>,
+    failed: u64,
     not_found: u64,
     parts: BTreeMap<Part, [Rounds; 4]>,
 }
@@ -84,9 +84,11 @@ impl Figures {
             self.others_cores
                 .add(others.as_secs_f64() / spent.elapsed.as_secs_f64());
         }
-        for (word, count) in &tally.failed {
-            *self.failed.entry(word).or_default() += count;
-        }
+        self.failed += tally
+            .failed
+            .values()
+            .map(|failed| failed.count)
+            .sum::<u64>();
         self.not_found += tally.not_found;
         self.add_latencies(Part::All, &tally.all());
         if tally.writes.count() > 0 && tally.reads.count() > 0 {
@@ -155,6 +157,7 @@ pub(crate) async fn run(args: &OpsArgs) -> Result<Report, LoadError> {
                 None => closed_loop(work, &args.load, seed, &nodes).await,
             };
             let after = cluster.statuses().await?;
+            tally.complain(mix.name());
             let figures = figures.entry(*mix).or_default();
             figures.add(&tally, &spent);
             let since = |name| counted(&after, name).saturating_sub(counted(&before, name)) as f64;
@@ -246,7 +249,7 @@ fn tell(report: &mut Report, figures: &BTreeMap<Mix, Figures>) {
                 _ => Cell::median(&figures.writes_per_sync, Cell::Ratio),
             },
             Cell::median(&figures.written_per_op, Cell::Bytes),
-            Cell::Count(figures.failed.values().sum()),
+            Cell::Count(figures.failed),
             Cell::Count(figures.not_found),
             Cell::median(&figures.others_cores, Cell::Ratio),
         ]);
@@ -267,9 +270,6 @@ fn tell(report: &mut Report, figures: &BTreeMap<Mix, Figures>) {
                 mix.name(),
                 figures.not_found
             ));
-        }
-        for (word, count) in &figures.failed {
-            eprintln!("dunlin-loadtest: {}: {count} failed: {word}", mix.name());
         }
     }
     report.table("cost per operation", costs);

@@ -7,7 +7,7 @@ use fastrand::Rng;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
-use super::{Meter, Spent, Tally, Work};
+use super::{End, Meter, Spent, Tally, Work};
 use crate::args::LoadArgs;
 use crate::cluster::Node;
 
@@ -54,10 +54,11 @@ async fn one_worker<W: Work>(
         let asked = now;
         let step = work.step(worker, rng.u64(..)).await;
         now = Instant::now();
+        let failed = matches!(step.end, End::Failed(_));
         if now >= begin && now < end {
             tally.add(step, now.saturating_duration_since(asked));
         }
-        if matches!(step.end, super::End::Failed(_)) {
+        if failed {
             // A node that refuses at once must not be asked in a tight loop.
             tokio::time::sleep(Duration::from_millis(1)).await;
             now = Instant::now();

@@ -4,8 +4,6 @@ use dunlin_client::{Bucket, Bytes};
 use fastrand::Rng;
 
 use super::{Class, End, Step, Work};
-use crate::error::word;
-
 /// Values to choose from: enough that neither compression nor a cache sees the same one again soon.
 const VALUES: usize = 256;
 
@@ -53,7 +51,7 @@ impl Work for KeyValues {
         let handle = match self.bucket.lww(key) {
             Ok(handle) => handle,
             Err(error) => {
-                let (what, end) = (Class::Write, End::Failed(word(&error)));
+                let (what, end) = (Class::Write, End::Failed((&error).into()));
                 return Step { what, end };
             }
         };
@@ -61,7 +59,7 @@ impl Work for KeyValues {
             let value = self.values.get((draw >> 32) as usize % VALUES).cloned();
             let end = match handle.put(value.unwrap_or_default()).await {
                 Ok(_) => End::Done,
-                Err(error) => End::Failed(word(&error)),
+                Err(error) => End::Failed((&error).into()),
             };
             let what = Class::Write;
             return Step { what, end };
@@ -69,7 +67,7 @@ impl Work for KeyValues {
         let end = match handle.get().await {
             Ok(Some(_)) => End::Done,
             Ok(None) => End::NotFound,
-            Err(error) => End::Failed(word(&error)),
+            Err(error) => End::Failed((&error).into()),
         };
         let what = Class::Read;
         Step { what, end }

@@ -14,6 +14,9 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::time::Duration;
 
+use dunlin_client::Error;
+
+use crate::error::word;
 use crate::histogram::Histogram;
 
 mod closed;
@@ -35,7 +38,7 @@ pub(crate) trait Work: Send + Sync + 'static {
 }
 
 /// What was done, and what became of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Step {
     pub(crate) what: Class,
     pub(crate) end: End,
@@ -49,14 +52,50 @@ pub(crate) enum Class {
 }
 
 /// How a request ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum End {
     /// As it should.
     Done,
-    /// It failed; the word says why.
-    Failed(&'static str),
+    /// It failed.
+    Failed(Reason),
     /// Something known to exist was said not to.
     NotFound,
+}
+
+/// Why a request failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Reason {
+    /// To count by.
+    pub(crate) word: &'static str,
+    /// To look into it.
+    pub(crate) text: String,
+}
+
+impl From<&Error> for Reason {
+    fn from(error: &Error) -> Self {
+        Self {
+            word: word(error),
+            text: error.to_string(),
+        }
+    }
+}
+
+impl Reason {
+    /// A failure of this program's own.
+    pub(crate) fn ours(word: &'static str) -> Self {
+        Self {
+            word,
+            text: word.to_owned(),
+        }
+    }
+}
+
+/// How many requests failed for one reason.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Failed {
+    pub(crate) count: u64,
+    /// What the first of them said.
+    pub(crate) first: String,
 }
 
 /// What came of a load.
@@ -65,7 +104,7 @@ pub(crate) struct Tally {
     pub(crate) writes: Histogram,
     pub(crate) reads: Histogram,
     pub(crate) not_found: u64,
-    pub(crate) failed: BTreeMap<&'static str, u64>,
+    pub(crate) failed: BTreeMap<&'static str, Failed>,
 }
 
 impl Tally {
@@ -74,7 +113,7 @@ impl Tally {
             (End::Done, Class::Write) => self.writes.record(latency),
             (End::Done, Class::Read) => self.reads.record(latency),
             (End::NotFound, _) => self.not_found += 1,
-            (End::Failed(word), _) => *self.failed.entry(word).or_default() += 1,
+            (End::Failed(Reason { word, text }), _) => self.add_failed(word, 1, text),
         }
     }
 
@@ -82,9 +121,17 @@ impl Tally {
         self.writes.merge(&other.writes);
         self.reads.merge(&other.reads);
         self.not_found += other.not_found;
-        for (word, count) in &other.failed {
-            *self.failed.entry(word).or_default() += count;
+        for (word, failed) in &other.failed {
+            self.add_failed(word, failed.count, failed.first.clone());
         }
+    }
+
+    fn add_failed(&mut self, word: &'static str, count: u64, text: String) {
+        let failed = self.failed.entry(word).or_default();
+        if failed.count == 0 {
+            failed.first = text;
+        }
+        failed.count += count;
     }
 
     /// Requests that ended as they should.
@@ -104,12 +151,19 @@ impl Tally {
         if self.failed.is_empty() {
             return "none".to_owned();
         }
-        let words: Vec<String> = self
-            .failed
-            .iter()
-            .map(|(word, count)| format!("{count} {word}"))
+        let words = self.failed.iter();
+        let words: Vec<String> = words
+            .map(|(word, failed)| format!("{} {word}", failed.count))
             .collect();
         words.join(", ")
+    }
+
+    /// Says on standard error why requests of `what` failed.
+    pub(crate) fn complain(&self, what: &str) {
+        for (word, failed) in &self.failed {
+            let (count, first) = (failed.count, &failed.first);
+            eprintln!("dunlin-loadtest: {what}: {count} failed: {word}, such as: {first}");
+        }
     }
 }
 
@@ -120,12 +174,8 @@ mod tests {
     #[test]
     fn only_what_was_done_has_a_latency() {
         let mut tally = Tally::default();
-        let ends = [
-            End::Done,
-            End::Failed("timeout"),
-            End::Failed("timeout"),
-            End::NotFound,
-        ];
+        let failed = || End::Failed(Reason::ours("timeout"));
+        let ends = [End::Done, failed(), failed(), End::NotFound];
         for end in ends {
             tally.add(
                 Step {

@@ -11,7 +11,7 @@ use fastrand::Rng;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use super::{End, Meter, Spent, Step, Tally, Work};
+use super::{End, Meter, Reason, Spent, Step, Tally, Work};
 use crate::args::LoadArgs;
 use crate::cluster::Node;
 
@@ -61,7 +61,7 @@ pub(crate) async fn open_loop<W: Work>(
         }
         if under_way.len() >= UNDER_WAY_MAX {
             let what = super::Class::Write;
-            let end = End::Failed("too many under way");
+            let end = End::Failed(Reason::ours("too many under way"));
             count((Step { what, end }, at, Duration::ZERO));
             continue;
         }
