@@ -45,9 +45,9 @@ pub(crate) struct NodeQuota {
     pub(crate) most: u64,
 }
 
-/// How far above its fair share a node may go, in percent. Capacity is planned with more room than
-/// that, and it is enough to even out zones that differ by one node in twenty.
-const OVER_PERCENT: u128 = 5;
+/// How far above its fair share a node may go to relieve a zone: by one part in twenty, 5 %. Capacity
+/// is planned with more room than that, and it evens out zones that differ by one node in twenty.
+const OVER_PART: u128 = 20;
 
 /// Deals out all copies. `sharers` must number at least `copies.per_partition`, and their zones must
 /// be `0..zones`.
@@ -64,9 +64,12 @@ pub(crate) fn quotas(sharers: &[Sharer], zones: usize, copies: Copies) -> Quotas
         .map(|(node, sharer)| {
             let part = u128::from(zone_quotas[sharer.zone]) * fair.scaled[node];
             let weight = weights[sharer.zone].max(1);
+            // The zone's own rounding must not lift a node above the bound.
+            let bound =
+                (fair.scaled[node] * (OVER_PART + 1)).div_ceil(fair.denominator * OVER_PART);
             NodeQuota {
                 least: fair.bounded(part / weight),
-                most: fair.bounded(part.div_ceil(weight)),
+                most: fair.bounded(part.div_ceil(weight).min(bound)),
             }
         })
         .collect();
@@ -76,46 +79,40 @@ pub(crate) fn quotas(sharers: &[Sharer], zones: usize, copies: Copies) -> Quotas
     }
 }
 
+/// Rounds once, after relief, so that what is due never depends on who holds what: the same members
+/// are due the same again.
 fn zone_quotas(sharers: &[Sharer], zones: usize, copies: Copies, fair: &FairShares) -> Vec<u64> {
-    let mut claims = vec![
-        Claim {
-            weight: 0,
-            most: 0,
-            held: 0
-        };
-        zones
-    ];
-    for (node, sharer) in sharers.iter().enumerate() {
-        let claim = &mut claims[sharer.zone];
-        claim.weight += fair.scaled[node];
-        claim.most += copies.partitions;
-        claim.held += sharer.held;
+    let mut dues = vec![Due { scaled: 0, held: 0 }; zones];
+    for (sharer, scaled) in sharers.iter().zip(&fair.scaled) {
+        let due = &mut dues[sharer.zone];
+        due.scaled += scaled * OVER_PART;
+        due.held += sharer.held;
     }
-    let mut quotas = deal(copies.partitions * copies.per_partition, &claims);
+    let copy = fair.denominator * OVER_PART;
+    let copy = copy * relieve(&mut dues, u128::from(copies.partitions) * copy);
+    round(copies.partitions * copies.per_partition, &dues, copy)
+}
 
-    let excess: Vec<Claim> = quotas
-        .iter()
-        .map(|quota| Claim::plain(quota.saturating_sub(copies.partitions)))
-        .collect();
-    // By the zone's share and not node by node: rounded down for each of many nodes, the room would
-    // come and go by as many copies at once, and each time that many would move.
-    let room: Vec<Claim> = quotas
-        .iter()
-        .zip(&claims)
-        .map(|(quota, claim)| {
-            let stretched = claim.weight * (100 + OVER_PERCENT) / (100 * fair.denominator);
-            Claim::plain(fair.bounded(stretched).saturating_sub(*quota))
-        })
-        .collect();
-    let total = |claims: &[Claim]| claims.iter().map(|claim| claim.most).sum::<u64>();
-    let relieved = total(&excess).min(total(&room));
-    let moved = deal(relieved, &excess)
-        .into_iter()
-        .zip(deal(relieved, &room));
-    for (quota, (given, taken)) in quotas.iter_mut().zip(moved) {
-        *quota = *quota - given + taken;
+/// Takes what zones are due above `full`, a copy of each partition, and gives it to those below as far
+/// as they have room. Multiplies all dues by the number returned, so that they stay whole.
+///
+/// The room is the zone's and not its nodes': rounded down for each of many nodes, it would come and
+/// go by as many copies at once, and each time that many would move.
+fn relieve(dues: &mut [Due], full: u128) -> u128 {
+    let excess = |due: &Due| due.scaled.saturating_sub(full);
+    let room = |due: &Due| {
+        let stretched = due.scaled + due.scaled / OVER_PART;
+        stretched.min(full).saturating_sub(due.scaled)
+    };
+    let excess_total: u128 = dues.iter().map(excess).sum();
+    let room_total: u128 = dues.iter().map(room).sum();
+    let scale = excess_total.max(room_total).max(1);
+    for due in dues {
+        // The smaller total changes hands whole, and everybody's part of the larger. Below 2^126: there
+        // are at most 2^16 copies, and the denominator stays below 2^42.
+        due.scaled = due.scaled * scale + room(due) * excess_total - excess(due) * room_total;
     }
-    quotas
+    scale
 }
 
 /// Fair shares as fractions with one denominator, so that nothing is rounded before it must be.
@@ -171,58 +168,32 @@ impl FairShares {
     }
 }
 
-/// One party's claim on a number of whole things.
+/// What a zone is due, in parts of a copy.
 #[derive(Debug, Clone, Copy)]
-struct Claim {
-    weight: u128,
-    most: u64,
+struct Due {
+    scaled: u128,
     held: u64,
 }
 
-impl Claim {
-    fn plain(most: u64) -> Claim {
-        Claim {
-            weight: u128::from(most),
-            most,
-            held: 0,
-        }
+/// Rounds dues, of which one copy is `copy` parts and all together are `total` copies, to whole copies.
+fn round(total: u64, dues: &[Due], copy: u128) -> Vec<u64> {
+    // Nobody is due more than all copies.
+    let mut rounded: Vec<u64> = dues.iter().map(|due| (due.scaled / copy) as u64).collect();
+    let mut odd: Vec<usize> = (0..dues.len())
+        .filter(|index| !dues[*index].scaled.is_multiple_of(copy))
+        .collect();
+    // An odd copy goes to those due a part of it, and of these first to those that hold that much
+    // already (nothing moves), then by how large a part.
+    odd.sort_by_key(|index| {
+        let due = dues[*index];
+        let moves = due.held <= rounded[*index];
+        (moves, u128::MAX - due.scaled % copy)
+    });
+    let left = total - rounded.iter().sum::<u64>();
+    for index in odd.into_iter().take(left as usize) {
+        rounded[index] += 1;
     }
-}
-
-/// Splits `total` by weight into whole numbers, nobody above its most. `total` must not exceed what
-/// all may take together.
-fn deal(total: u64, claims: &[Claim]) -> Vec<u64> {
-    let weight_total = claims.iter().map(|claim| claim.weight).sum::<u128>().max(1);
-    let mut dealt = Vec::with_capacity(claims.len());
-    let mut order = Vec::with_capacity(claims.len());
-    for (index, claim) in claims.iter().enumerate() {
-        let scaled = u128::from(total) * claim.weight;
-        let whole = u64::try_from(scaled / weight_total).map_or(claim.most, |n| n.min(claim.most));
-        dealt.push(whole);
-        // An odd one goes to those due a part of it, and of these first to those that hold that much
-        // already (nothing moves), then by remainder.
-        let remainder = scaled % weight_total;
-        order.push((
-            remainder == 0,
-            claim.held <= whole,
-            u128::MAX - remainder,
-            index,
-        ));
-    }
-    order.sort_unstable();
-    let mut left = total - dealt.iter().sum::<u64>();
-    let mut given = true;
-    while left > 0 && given {
-        given = false;
-        for (_, _, _, index) in &order {
-            if left > 0 && dealt[*index] < claims[*index].most {
-                dealt[*index] += 1;
-                left -= 1;
-                given = true;
-            }
-        }
-    }
-    dealt
+    rounded
 }
 
 #[cfg(test)]
@@ -273,26 +244,55 @@ mod tests {
         }
     }
 
+    fn due(scaled: u128, held: u64) -> Due {
+        Due { scaled, held }
+    }
+
     #[test]
     fn an_odd_copy_stays_where_it_was() {
-        let claim = |held| Claim {
-            weight: 1,
-            most: 10,
-            held,
-        };
-        assert_eq!(deal(7, &[claim(3), claim(4)]), [3, 4]);
-        assert_eq!(deal(7, &[claim(4), claim(3)]), [4, 3]);
+        assert_eq!(round(7, &[due(7, 3), due(7, 4)], 2), [3, 4]);
+        assert_eq!(round(7, &[due(7, 4), due(7, 3)], 2), [4, 3]);
     }
 
     #[test]
     fn who_is_due_whole_copies_gets_no_odd_one_for_having_held_more() {
-        let claim = |weight, held| Claim {
-            weight,
-            most: 10,
-            held,
+        assert_eq!(round(5, &[due(4, 9), due(3, 0), due(3, 0)], 2), [2, 2, 1]);
+    }
+
+    #[test]
+    fn relief_takes_from_the_full_and_gives_by_room() {
+        // Due 130, 100 and 70 of 100: room is 3.5, in the last zone alone.
+        let mut dues = [2600, 2000, 1400].map(|scaled| due(scaled, 0));
+        let scale = relieve(&mut dues, 2000);
+        let relieved = dues.map(|due| due.scaled / scale);
+        assert_eq!(relieved, [2530, 2000, 1470]);
+        // And of 102, 99 and 99 all that is above goes, half to each.
+        let mut dues = [2040, 1980, 1980].map(|scaled| due(scaled, 0));
+        let scale = relieve(&mut dues, 2000);
+        assert_eq!(dues.map(|due| due.scaled / scale), [2000, 2000, 2000]);
+    }
+
+    #[test]
+    fn the_widest_capacities_do_not_overflow() {
+        let mut sharers = vec![
+            Sharer {
+                zone: 0,
+                capacity: u32::MAX,
+                held: 0,
+            };
+            1024
+        ];
+        sharers[1000].zone = 1;
+        sharers.truncate(1001);
+        for sharer in &mut sharers[600..1000] {
+            sharer.zone = 2;
+        }
+        let copies = Copies {
+            partitions: 4096,
+            per_partition: 16,
         };
-        // Due 2, 1.5 and 1.5.
-        assert_eq!(deal(5, &[claim(4, 9), claim(3, 0), claim(3, 0)]), [2, 2, 1]);
+        let quotas = quotas(&sharers, 3, copies);
+        assert_eq!(quotas.zones.iter().sum::<u64>(), 4096 * 16);
     }
 
     #[test]

@@ -81,7 +81,7 @@ fn layouts_have_the_same_digests_everywhere() {
         members(3, &[1; 7]),
         3,
         256,
-        ["aed01401a5db4ceb", "4f82c3e24d6a33c3"],
+        ["850c72d5e5ffd381", "736aabd0f82443ad"],
     );
     check(
         members(3, &[100, 200, 300, 400, 500]),
