@@ -12,7 +12,7 @@
 //!   watchdog       a disk that does not answer                 writer/watchdog.rs
 //! ```
 //!
-//! One thread each; what they say to each other goes through an [inbox](driver::inbox) each, and no
+//! One thread each; what they say to each other goes through an inbox each (`driver::inbox`), and no
 //! thread waits for another. What a node decides is in `dunlin-engine`; here is how it is carried out.
 //! To follow a request, open `listener/clients.rs`, `driver.rs`, then the engine.
 
