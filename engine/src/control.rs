@@ -1,49 +1,52 @@
-//! The part of a node that is not about a partition: who is there, which buckets there are.
+//! The part of a node that is not about a partition: who is there, and what the cluster knows of itself.
 //!
 //! ```text
-//!   every ping_every_ms, to each peer:   Ping { digest of my buckets }  -> Pong
-//!   a digest that differs:               Buckets { all I know }          -> merged, kept
-//!   CreateBucket, DropBucket:            kept here (synced), then told to every peer that can be
+//!   every ping_every_ms, to each peer:   Ping { digest of what I know }  -> Pong
+//!   a digest that differs:               Know { all I know }             -> merged, kept
+//!   a change asked of this node:         kept here (synced), then told to every peer that can be
 //!                                        reached; answered when they have kept it, or after a while
+//!   a newer layout:                      published; when every shard has followed it, said to all
+//!   every owner has filled what it owns: the layout is complete
 //! ```
 //!
 //! Whatever changes is published to the shards as a new [`View`]. There is no leader: two operators on
-//! two sides of a split may both create a bucket, and [`Buckets`] says which of the two stands.
+//! two sides of a split may both create a bucket or apply a layout, and
+//! [`Knowledge`](crate::cluster::Knowledge) says what stands.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use bytes::Bytes;
 use dunlin_crdt::HlcClock;
+use dunlin_protocol::cluster::{
+    AppliedLayout, Change, ChangeId, ClusterEntry, ClusterRequest, ClusterState, LayoutId,
+    NodeProgress, NodeState, StagedChange,
+};
 use dunlin_protocol::peer::{AckWhen, ControlMessage, PeerBody};
 use dunlin_protocol::request::Request;
 use dunlin_protocol::response::Answer;
 use dunlin_protocol::status::{PeerStatus, StorageState};
-use dunlin_protocol::{Bucket, BucketName, Failure, codec};
+use dunlin_protocol::{Bucket, BucketName, Failure};
 use dunlin_ring::{BucketId, Layout, NodeId};
-use dunlin_storage::{Batch, BatchId, Keyspace, Kv, KvError};
+use dunlin_storage::{Batch, BatchId};
 
-use crate::buckets::Buckets;
+use crate::cluster::{Knowledge, buckets_of, stage};
 use crate::commits::Commits;
-use crate::io::{Effect, Input, Note, Now, ReplyTo, SyncWhen, Time, TimerId};
+use crate::io::{Effect, Follows, Input, Note, Now, ReplyTo, SyncWhen, Time, TimerId};
 use crate::options::EngineOptions;
 use crate::peers::Peers;
 use crate::report::Counters;
-use crate::view::View;
+use crate::view::{ActiveLayouts, View};
 
-/// Before the id of each bucket in the `meta` keyspace.
-const BUCKET_KEY: &[u8] = b"bucket/";
-/// Marks the first byte of a stored bucket.
-const BUCKET_VERSION: u8 = 1;
-/// How long a creation waits for peers that do not answer.
+/// How long a change waits for peers that do not answer.
 const TELL_MS: u64 = 1_000;
 
 /// The node-wide part of the engine.
 pub struct Control {
     options: EngineOptions,
     me: NodeId,
-    layout: Arc<Layout>,
-    buckets: Buckets,
+    knowledge: Knowledge,
+    /// How far each shard is.
+    shards: Vec<Follows>,
     peers: Peers,
     rng: fastrand::Rng,
     hlc: HlcClock,
@@ -78,7 +81,7 @@ enum Kept {
 #[derive(Debug)]
 struct Telling {
     reply_to: ReplyTo,
-    entries: Vec<Bucket>,
+    entries: Vec<ClusterEntry>,
     answer: Tell,
     /// Who has not said yet that it keeps the change; `None` while this node does not keep it itself.
     waiting: Option<BTreeSet<NodeId>>,
@@ -90,58 +93,43 @@ struct Telling {
 enum Tell {
     Created,
     Dropped,
+    Cluster,
 }
 
 impl Control {
-    /// Loads what the disk knows of the buckets.
-    ///
-    /// # Errors
-    /// [`KvError`] if it can't be read.
-    pub fn open(
-        kv: &dyn Kv,
+    /// A node that knows this of its cluster, from its disk or from whoever it first met, and whose
+    /// partitions are split among so many shards.
+    pub fn new(
+        knowledge: Knowledge,
         me: NodeId,
-        layout: Arc<Layout>,
+        shards: usize,
         options: EngineOptions,
         rng: fastrand::Rng,
-    ) -> Result<Self, KvError> {
-        let mut buckets = Buckets::default();
-        let (from, to) = (
-            std::ops::Bound::Included(BUCKET_KEY),
-            std::ops::Bound::Unbounded,
-        );
-        for entry in kv.range(Keyspace::Meta, from, to) {
-            let (key, value) = entry?;
-            if !key.starts_with(BUCKET_KEY) {
-                break;
-            }
-            if let Some((&BUCKET_VERSION, body)) = value.split_first()
-                && let Ok(bucket) = codec::decode::<Bucket>(body, codec::CodecLimits::default())
-            {
-                buckets.merge(bucket);
-            }
-        }
-        let others = layout
-            .members()
-            .iter()
-            .map(|member| member.id)
-            .filter(|id| *id != me);
-        let peers = Peers::new(others);
+    ) -> Self {
+        let layouts = active(&knowledge);
+        let peers = Peers::new(&others(&layouts, me));
         let view = Arc::new(View {
             me,
-            layout: Arc::clone(&layout),
-            buckets: Arc::new(buckets.for_shards()),
+            layouts: Arc::new(layouts),
+            settled: false,
+            buckets: Arc::new(knowledge.buckets().for_shards()),
             peers: peers.view(),
         });
-        Ok(Self {
+        let mut staged = Batch::default();
+        // What it was told and not what it read: the disk may not have it.
+        for entry in knowledge.entries() {
+            stage(&mut staged, &entry);
+        }
+        Self {
             options,
             me,
-            layout,
-            buckets,
+            knowledge,
+            shards: vec![Follows::default(); shards],
             peers,
             rng,
             hlc: HlcClock::default(),
             storage: StorageState::Ready,
-            staged: Batch::default(),
+            staged,
             last_batch: BatchId {
                 generation: 0,
                 number: 0,
@@ -151,7 +139,7 @@ impl Control {
             next_telling: 0,
             counters: Counters::default(),
             view,
-        })
+        }
     }
 
     /// The cluster as it is seen now.
@@ -161,10 +149,10 @@ impl Control {
 
     /// What it thinks of the other nodes.
     pub fn peer_statuses(&self, now: Now) -> Vec<PeerStatus> {
+        let members = self.view.layouts.members();
         let name = |node| {
-            self.layout
-                .member(node)
-                .map_or(String::new(), |m| m.name.clone())
+            let member = members.iter().find(|member| member.id == node);
+            member.map_or(String::new(), |m| m.name.clone())
         };
         let status = |(node, peer): (&NodeId, &crate::view::PeerView)| PeerStatus {
             node: *node,
@@ -229,11 +217,17 @@ impl Control {
                     }
                 }
                 // What the disk refused is still known here, and goes to the disk with the next change.
-                for bucket in self.buckets.all() {
-                    stage(&mut self.staged, bucket);
+                for entry in self.knowledge.entries() {
+                    stage(&mut self.staged, &entry);
                 }
             }
             Input::StorageChanged(state) => self.storage = state,
+            Input::ShardFollows { shard, follows } => {
+                if let Some(known) = self.shards.get_mut(shard) {
+                    *known = follows;
+                }
+                self.follow(now, effects);
+            }
             Input::TimerFired(_)
             | Input::ViewChanged(_)
             | Input::Inspected { .. }
@@ -273,12 +267,18 @@ impl Control {
         effects: &mut Vec<Effect>,
     ) -> Result<(), Failure> {
         let answer = match request {
-            Request::Layout => Answer::Layout(Box::new((*self.layout).clone())),
+            Request::Layout => {
+                Answer::Layout(Box::new(self.knowledge.layouts().complete().layout.clone()))
+            }
+            Request::Cluster(request) => {
+                return self.cluster_request(reply_to, request, now, effects);
+            }
             Request::OpenBucket(name) => {
-                let bucket = self.buckets.standing(&name).ok_or(Failure::NoSuchBucket)?;
+                let buckets = self.knowledge.buckets();
+                let bucket = buckets.standing(&name).ok_or(Failure::NoSuchBucket)?;
                 Answer::Bucket(bucket.clone())
             }
-            Request::ListBuckets => Answer::Buckets(self.buckets.listed()),
+            Request::ListBuckets => Answer::Buckets(self.knowledge.buckets().listed()),
             Request::CreateBucket {
                 name,
                 kind,
@@ -287,14 +287,17 @@ impl Control {
                 self.check_storage()?;
                 let id = BucketId(self.rng.u64(1..));
                 let created = self.hlc.tick(now.wall);
-                let bucket = self.buckets.creation(name, kind, defaults, id, created)?;
-                self.change(reply_to, vec![bucket], Tell::Created, now, effects);
+                let buckets = self.knowledge.buckets();
+                let bucket = buckets.creation(name, kind, defaults, id, created)?;
+                let entries = vec![ClusterEntry::Bucket(bucket)];
+                self.change(reply_to, entries, Tell::Created, now, effects);
                 return Ok(());
             }
             Request::DropBucket(name) => {
                 self.check_storage()?;
-                let dropped = self.dropped(&name)?;
-                self.change(reply_to, dropped, Tell::Dropped, now, effects);
+                let dropped = self.dropped(&name)?.into_iter();
+                let entries = dropped.map(ClusterEntry::Bucket).collect();
+                self.change(reply_to, entries, Tell::Dropped, now, effects);
                 return Ok(());
             }
             Request::Write(_)
@@ -321,8 +324,9 @@ impl Control {
 
     /// Every living creation of a name, dropped; the one that stands first.
     fn dropped(&self, name: &BucketName) -> Result<Vec<Bucket>, Failure> {
-        let standing = self.buckets.standing(name).ok_or(Failure::NoSuchBucket)?.id;
-        let living = self.buckets.all().filter(|b| !b.dropped && b.name == *name);
+        let buckets = self.knowledge.buckets();
+        let standing = buckets.standing(name).ok_or(Failure::NoSuchBucket)?.id;
+        let living = buckets.all().filter(|b| !b.dropped && b.name == *name);
         let mut dropped: Vec<Bucket> = living
             .map(|b| Bucket {
                 dropped: true,
@@ -336,12 +340,12 @@ impl Control {
     fn change(
         &mut self,
         reply_to: ReplyTo,
-        entries: Vec<Bucket>,
+        entries: Vec<ClusterEntry>,
         answer: Tell,
         now: Now,
         effects: &mut Vec<Effect>,
     ) {
-        self.merge(&entries, effects);
+        self.merge(&entries, now, effects);
         self.next_telling += 1;
         let number = self.next_telling;
         let telling = Telling {
@@ -357,31 +361,104 @@ impl Control {
     }
 
     /// Takes over what is new, to be kept and published.
-    fn merge(&mut self, entries: &[Bucket], effects: &mut Vec<Effect>) {
+    fn merge(&mut self, entries: &[ClusterEntry], now: Now, effects: &mut Vec<Effect>) {
+        let layouts_before: Vec<LayoutId> = self.layout_ids();
         let mut news = false;
         for entry in entries {
-            if let Some(bucket) = self.buckets.merge(entry.clone()) {
+            if let Some(entry) = self.knowledge.merge(entry.clone()) {
                 news = true;
-                stage(&mut self.staged, &bucket);
-                let stands = self
-                    .buckets
-                    .standing(&bucket.name)
-                    .is_some_and(|s| s.id == bucket.id);
-                if !stands && !bucket.dropped {
-                    let name = bucket.name.to_string();
-                    effects.push(Effect::Note(Note::BucketLost { name }));
-                }
+                stage(&mut self.staged, &entry);
             }
         }
-        if news {
-            self.publish(effects);
+        if !news {
+            return;
         }
+        for bucket in buckets_of(entries) {
+            let standing = self.knowledge.buckets().standing(&bucket.name);
+            if !bucket.dropped && standing.is_some_and(|standing| standing.id != bucket.id) {
+                let name = bucket.name.to_string();
+                effects.push(Effect::Note(Note::BucketLost { name }));
+            }
+        }
+        self.note_layouts(&layouts_before, effects);
+        self.follow(now, effects);
+        self.publish(effects);
+    }
+
+    fn layout_ids(&self) -> Vec<LayoutId> {
+        self.knowledge.layouts().all().map(|l| l.id).collect()
+    }
+
+    fn note_layouts(&self, before: &[LayoutId], effects: &mut Vec<Effect>) {
+        let layouts = self.knowledge.layouts();
+        let active: Vec<LayoutId> = layouts.active().iter().map(|l| l.id).collect();
+        for layout in self.layout_ids() {
+            if !before.contains(&layout) {
+                effects.push(Effect::Note(Note::LayoutApplied { layout }));
+            }
+            if !active.contains(&layout) && before != self.layout_ids() {
+                effects.push(Effect::Note(Note::LayoutLost { layout }));
+            }
+        }
+        let layout = layouts.complete().id;
+        if before.first() != Some(&layout) {
+            effects.push(Effect::Note(Note::LayoutComplete { layout }));
+        }
+    }
+
+    /// Says how far this node is with the newest layout, if that has changed, and whether the layout is
+    /// complete by what the others said.
+    fn follow(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        let newest = self.knowledge.layouts().target().id;
+        let all_follow = self.shards.iter().all(|shard| shard.newest == newest);
+        let filling = self.shards.iter().map(|shard| shard.filling).sum();
+        let handing_over = self.shards.iter().map(|shard| shard.handing_over).sum();
+        let acked = all_follow && self.shards.iter().all(|shard| shard.acked);
+        let known = self.knowledge.progress(self.me);
+        let progress = NodeProgress {
+            node: self.me,
+            said: self.hlc.tick(now.wall),
+            acked: match acked {
+                true => Some(newest),
+                false => known.and_then(|known| known.acked),
+            },
+            synced: match acked && filling == 0 {
+                true => Some(newest),
+                false => known.and_then(|known| known.synced),
+            },
+            filling,
+            handing_over,
+        };
+        let same = known.is_some_and(|known| {
+            let said = known.said;
+            NodeProgress {
+                said,
+                ..progress.clone()
+            } == *known
+        });
+        if all_follow && !same {
+            self.merge(&[ClusterEntry::Progress(progress)], now, effects);
+        }
+        if let Some(complete) = self.knowledge.newly_complete() {
+            self.merge(&[ClusterEntry::Completed(complete)], now, effects);
+        }
+    }
+
+    /// Whether every node that can be reached decides by the newest layout.
+    fn is_settled(&self, layouts: &ActiveLayouts) -> bool {
+        let newest = layouts.newest().id;
+        let follows = |node: NodeId| {
+            let acked = self.knowledge.progress(node).and_then(|known| known.acked);
+            acked.is_some_and(|acked| acked >= newest)
+        };
+        let mut nodes = self.peers.nodes().into_iter().chain([self.me]);
+        nodes.all(|node| follows(node) || (node != self.me && !self.peers.is_reachable(node)))
     }
 
     fn kept(&mut self, kept: Kept, now: Now, effects: &mut Vec<Effect>) {
         match kept {
             Kept::Peer { to, confirm } => {
-                let message = ControlMessage::BucketsKept { confirm };
+                let message = ControlMessage::Kept { confirm };
                 effects.push(Effect::Send {
                     to,
                     body: PeerBody::Control(message),
@@ -396,7 +473,7 @@ impl Control {
                     .collect();
                 if let Some(telling) = self.telling.get_mut(&number) {
                     for to in &reachable {
-                        let message = ControlMessage::Buckets {
+                        let message = ControlMessage::Know {
                             entries: telling.entries.clone(),
                             confirm: Some(number),
                         };
@@ -422,15 +499,15 @@ impl Control {
         if !self.telling.get(&number).is_some_and(over) {
             return;
         }
-        if let Some(mut telling) = self.telling.remove(&number)
-            && let Some(bucket) = telling.entries.drain(..).next()
-        {
-            let answer = match telling.answer {
-                Tell::Created => Answer::Created {
+        if let Some(telling) = self.telling.remove(&number) {
+            let bucket = buckets_of(&telling.entries).next().cloned();
+            let answer = match (telling.answer, bucket) {
+                (Tell::Created, Some(bucket)) => Answer::Created {
                     bucket,
                     known_by: telling.known_by,
                 },
-                Tell::Dropped => Answer::Bucket(bucket),
+                (Tell::Dropped, Some(bucket)) => Answer::Bucket(bucket),
+                (Tell::Created | Tell::Dropped | Tell::Cluster, _) => self.describe(),
             };
             effects.push(Effect::Reply {
                 to: telling.reply_to,
@@ -453,25 +530,22 @@ impl Control {
             })
         };
         match message {
-            ControlMessage::Ping { nonce, buckets } => {
+            ControlMessage::Ping { nonce, knows } => {
                 say(ControlMessage::Pong { nonce });
-                if buckets != self.buckets.digest() {
-                    let entries = self.buckets.all().cloned().collect();
-                    say(ControlMessage::Buckets {
-                        entries,
-                        confirm: None,
-                    });
+                if knows != self.knowledge.digest() {
+                    let (entries, confirm) = (self.knowledge.entries(), None);
+                    say(ControlMessage::Know { entries, confirm });
                 }
             }
             ControlMessage::Pong { nonce } => self.peers.answered(from, nonce, now.time),
-            ControlMessage::Buckets { entries, confirm } => {
-                self.merge(&entries, effects);
+            ControlMessage::Know { entries, confirm } => {
+                self.merge(&entries, now, effects);
                 if let (Some(confirm), StorageState::Ready) = (confirm, self.storage) {
                     self.commits
                         .wait(AckWhen::Synced, Kept::Peer { to: from, confirm });
                 }
             }
-            ControlMessage::BucketsKept { confirm } => {
+            ControlMessage::Kept { confirm } => {
                 if let Some(telling) = self.telling.get_mut(&confirm)
                     && telling
                         .waiting
@@ -486,13 +560,10 @@ impl Control {
     }
 
     fn ping_round(&mut self, now: Now, effects: &mut Vec<Effect>) {
-        let digest = self.buckets.digest();
+        let knows = self.knowledge.digest();
         for to in self.peers.nodes() {
             let nonce = self.peers.ask(to, now.time);
-            let message = ControlMessage::Ping {
-                nonce,
-                buckets: digest,
-            };
+            let message = ControlMessage::Ping { nonce, knows };
             effects.push(Effect::Send {
                 to,
                 body: PeerBody::Control(message),
@@ -522,35 +593,177 @@ impl Control {
     }
 
     fn publish(&mut self, effects: &mut Vec<Effect>) {
-        let buckets = self.buckets.for_shards();
+        let mut layouts = Arc::clone(&self.view.layouts);
+        let now_active = active(&self.knowledge);
+        if now_active != *layouts {
+            layouts = Arc::new(now_active);
+            self.peers.keep(&others(&layouts, self.me));
+        }
+        let same_newest = layouts.newest().id == self.view.layouts.newest().id;
+        let settled = (same_newest && self.view.settled) || self.is_settled(&layouts);
+        let buckets = self.knowledge.buckets().for_shards();
         let peers = self.peers.view();
-        if peers == self.view.peers && buckets == *self.view.buckets {
+        if peers == self.view.peers
+            && buckets == *self.view.buckets
+            && settled == self.view.settled
+            && Arc::ptr_eq(&layouts, &self.view.layouts)
+        {
             return;
         }
         self.view = Arc::new(View {
             me: self.me,
-            layout: Arc::clone(&self.layout),
+            layouts,
+            settled,
             buckets: Arc::new(buckets),
             peers,
         });
         effects.push(Effect::Publish(self.view()));
     }
+
+    fn cluster_request(
+        &mut self,
+        reply_to: ReplyTo,
+        request: ClusterRequest,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), Failure> {
+        if request == ClusterRequest::Describe {
+            let answer = self.describe();
+            effects.push(Effect::Reply {
+                to: reply_to,
+                answer,
+            });
+            return Ok(());
+        }
+        self.check_storage()?;
+        let entries = match request {
+            ClusterRequest::Describe => Vec::new(),
+            ClusterRequest::Stage(change) => vec![self.staged_change(change, now)?],
+            ClusterRequest::Unstage => self.unstaged()?,
+            ClusterRequest::Apply { based_on } => vec![self.applied(based_on, now)?],
+            ClusterRequest::Revert => vec![self.reverted(now)?],
+        };
+        self.change(reply_to, entries, Tell::Cluster, now, effects);
+        Ok(())
+    }
+
+    /// A change to stage, provided that it makes a layout together with those that are staged.
+    fn staged_change(&mut self, change: Change, now: Now) -> Result<ClusterEntry, Failure> {
+        let staged = StagedChange {
+            id: ChangeId(self.rng.u64(..)),
+            staged: self.hlc.tick(now.wall),
+            change,
+            cancelled: false,
+        };
+        let all = self.knowledge.staged().into_iter().chain([&staged]);
+        self.knowledge.next_layout(all).map_err(refused)?;
+        Ok(ClusterEntry::Change(staged))
+    }
+
+    fn unstaged(&self) -> Result<Vec<ClusterEntry>, Failure> {
+        let staged = self.knowledge.staged();
+        if staged.is_empty() {
+            return Err(refused("nothing is staged"));
+        }
+        let cancelled = |staged: &StagedChange| {
+            ClusterEntry::Change(StagedChange {
+                cancelled: true,
+                ..staged.clone()
+            })
+        };
+        Ok(staged.into_iter().map(cancelled).collect())
+    }
+
+    fn applied(&mut self, based_on: LayoutId, now: Now) -> Result<ClusterEntry, Failure> {
+        let newest = self.knowledge.layouts().target();
+        if newest.id != based_on {
+            return Err(refused(format!(
+                "the newest layout is {} by now, not {based_on}: look at the plan again",
+                newest.id
+            )));
+        }
+        let staged = self.knowledge.staged();
+        let changes: Vec<ChangeId> = staged.iter().map(|change| change.id).collect();
+        let layout = self.knowledge.next_layout(staged.into_iter());
+        let layout = layout.map_err(refused)?;
+        Ok(self.next_entry(layout, changes, now))
+    }
+
+    /// The complete layout again, as the newest.
+    fn reverted(&mut self, now: Now) -> Result<ClusterEntry, Failure> {
+        let layouts = self.knowledge.layouts();
+        let (newest, complete) = (layouts.target(), layouts.complete());
+        if newest.id == complete.id {
+            return Err(refused("no change is under way"));
+        }
+        let layout = complete.layout.again_after(newest.id.number);
+        Ok(self.next_entry(layout.map_err(refused)?, Vec::new(), now))
+    }
+
+    fn next_entry(&mut self, layout: Layout, changes: Vec<ChangeId>, now: Now) -> ClusterEntry {
+        let newest = self.knowledge.layouts().target();
+        let mut settles = newest.settles.clone();
+        settles.extend(changes);
+        let (number, digest) = (layout.number(), layout.digest());
+        let based_on = Some(newest.id);
+        let applied = self.hlc.tick(now.wall);
+        ClusterEntry::Layout(Box::new(AppliedLayout {
+            id: LayoutId {
+                number,
+                applied,
+                digest,
+            },
+            layout,
+            based_on,
+            settles,
+        }))
+    }
+
+    fn describe(&self) -> Answer {
+        let layouts = &self.view.layouts;
+        let staged = self.knowledge.staged();
+        let next = (!staged.is_empty()).then(|| {
+            let next = self.knowledge.next_layout(staged.iter().copied());
+            next.map(Box::new).map_err(|why| why.to_string())
+        });
+        let node = |member: &&dunlin_ring::Member| NodeState {
+            node: member.id,
+            name: member.name.clone(),
+            address: member.address.clone(),
+            reachable: self.view.is_reachable(member.id),
+            progress: self.knowledge.progress(member.id).cloned(),
+        };
+        Answer::Cluster(Box::new(ClusterState {
+            complete: layouts.complete().id,
+            layouts: layouts.all().cloned().collect(),
+            staged: staged.into_iter().cloned().collect(),
+            next,
+            nodes: layouts.members().iter().map(node).collect(),
+        }))
+    }
+}
+
+/// The active layouts. There is always one.
+fn active(knowledge: &Knowledge) -> ActiveLayouts {
+    let layouts = knowledge.active();
+    let complete = knowledge.layouts().complete();
+    ActiveLayouts::new(&layouts).unwrap_or_else(|| ActiveLayouts::only(complete))
+}
+
+fn others(layouts: &ActiveLayouts, me: NodeId) -> BTreeSet<NodeId> {
+    let members = layouts.members();
+    let ids = members.iter().map(|member| member.id);
+    ids.filter(|id| *id != me).collect()
+}
+
+fn refused(why: impl std::fmt::Display) -> Failure {
+    let why = why.to_string();
+    Failure::ChangeRefused { why }
 }
 
 fn failed(to: ReplyTo, failure: Failure) -> Effect {
     Effect::Reply {
         to,
         answer: Answer::Failed(failure),
-    }
-}
-
-fn stage(batch: &mut Batch, bucket: &Bucket) {
-    let mut key = BUCKET_KEY.to_vec();
-    key.extend_from_slice(&bucket.id.0.to_be_bytes());
-    // A bucket is a closed record of names, numbers and unit variants: it always has an encoding.
-    if let Ok(body) = codec::encode(bucket) {
-        let mut value = vec![BUCKET_VERSION];
-        value.extend_from_slice(&body);
-        batch.put(Keyspace::Meta, Bytes::from(key), Bytes::from(value));
     }
 }

@@ -118,7 +118,7 @@ impl Shard {
         effects: &mut Vec<Effect>,
     ) {
         let me = self.view.me;
-        let owners = self.view.layout.owners(partition);
+        let owners = self.view.readers(partition);
         let counts_itself = owners.contains(&me) && self.replica.is_whole(partition);
         let owners_left: VecDeque<NodeId> = self.view.nearest(owners.iter().copied()).into();
         // Hints of many keys are not searched: a listing of keys needs owners.
@@ -136,14 +136,10 @@ impl Shard {
             owners_left.len() + usize::from(counts_itself) >= needs.nodes.max(needs.owners);
         let use_hints = searches_hints && !enough && needs.fallbacks == Fallbacks::Allowed;
         let fallbacks_left = if use_hints {
-            let preference = self
-                .view
-                .layout
-                .preference(partition)
-                .iter()
-                .skip(owners.len());
+            let preference = self.view.newest().preference(partition).iter();
             preference
                 .copied()
+                .filter(|node| !owners.contains(node))
                 .filter(|node| *node != me && self.view.is_reachable(*node))
                 .take(owners.len())
                 .collect()
@@ -251,7 +247,7 @@ impl Shard {
         partition: PartitionId,
         effects: &mut Vec<Effect>,
     ) -> Vec<RowEvent> {
-        let owners = self.view.layout.owners(partition).to_vec();
+        let owners = self.view.owners(partition);
         let mut events = Vec::new();
         for (key, scope) in hint_questions(question) {
             match self.replica.hint_events(&owners, &key, scope) {
@@ -397,7 +393,7 @@ impl Shard {
         // Under a new name, so that no late answer is taken for one to this question.
         let op = self.new_op();
         for node in std::mem::take(&mut gather.waiting) {
-            if self.view.layout.is_owner(node, gather.partition) {
+            if self.view.readers(gather.partition).contains(&node) {
                 gather.owners_left.push_front(node);
             }
         }

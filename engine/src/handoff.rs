@@ -6,7 +6,8 @@
 //! ```
 //!
 //! One batch is on its way to an owner at a time. One that is not answered is offered again: an owner
-//! that has seen an event ignores it, so hints need no expiry.
+//! that has seen an event ignores it, so hints need no expiry. Hints for a node that no longer owns the
+//! partition go to the nearest one that does, and repair takes them to the others.
 
 use std::collections::BTreeMap;
 
@@ -30,6 +31,8 @@ pub(crate) struct Handoff {
 
 #[derive(Debug)]
 struct Delivery {
+    /// For whom the hints were kept.
+    owner: NodeId,
     batch: u64,
     partition: PartitionId,
     events: Vec<RowEvent>,
@@ -59,14 +62,30 @@ impl Shard {
     /// Offers a batch to every owner that can be reached and has none on its way.
     pub(crate) fn handoff_round_once(&mut self, now: Now, effects: &mut Vec<Effect>) {
         for (owner, partition) in self.replica.hinted() {
-            if self.view.is_reachable(owner) && !self.handoff.deliveries.contains_key(&owner) {
-                self.deliver(owner, partition, now, effects);
+            if let Some(to) = self.heir(owner, partition)
+                && !self.handoff.deliveries.contains_key(&to)
+            {
+                self.deliver(to, owner, partition, now, effects);
             }
         }
     }
 
+    /// Who takes the hints for an owner now, if anybody that can be reached does. That may be this
+    /// node itself, should it have become an owner.
+    fn heir(&self, owner: NodeId, partition: PartitionId) -> Option<NodeId> {
+        if self.view.is_owner(owner, partition) {
+            return self.view.is_reachable(owner).then_some(owner);
+        }
+        if self.is_owner_here(partition) {
+            return Some(self.view.me);
+        }
+        let owners = self.view.newest().owners(partition).iter().copied();
+        self.view.nearest(owners).first().copied()
+    }
+
     fn deliver(
         &mut self,
+        to: NodeId,
         owner: NodeId,
         partition: PartitionId,
         now: Now,
@@ -87,6 +106,15 @@ impl Shard {
             }
             Err(error) => return self.note_store_error(&error, effects),
         };
+        if to == self.view.me {
+            // It became an owner: the hints are events like any other, and not kept any longer.
+            let taken = self.take_events(partition, &events, effects);
+            let taken = taken.and_then(|()| self.replica.forget_hints(owner, partition, &events));
+            if let Err(error) = taken {
+                self.note_store_error(&error, effects);
+            }
+            return;
+        }
         self.handoff.next_batch += 1;
         let batch = self.handoff.next_batch;
         let message = HandoffMessage::Deliver {
@@ -94,16 +122,17 @@ impl Shard {
             events: events.clone(),
         };
         effects.push(Effect::Send {
-            to: owner,
+            to,
             body: PeerBody::Handoff { partition, message },
         });
         let delivery = Delivery {
+            owner,
             batch,
             partition,
             events,
             sent: now.time,
         };
-        self.handoff.deliveries.insert(owner, delivery);
+        self.handoff.deliveries.insert(to, delivery);
     }
 
     pub(crate) fn handoff_message(
@@ -117,7 +146,7 @@ impl Shard {
         match message {
             HandoffMessage::Deliver { batch, events } => {
                 // Unanswered, the hints stay where they are and are offered again.
-                if self.storage != StorageState::Ready || !self.replica.owns(partition) {
+                if self.storage != StorageState::Ready || !self.is_owner_here(partition) {
                     return;
                 }
                 self.counters.add_many("hints_taken", events.len() as u64);
@@ -142,9 +171,12 @@ impl Shard {
                     self.counters
                         .add_many("hints_delivered", delivery.events.len() as u64);
                     let Delivery {
-                        partition, events, ..
+                        owner,
+                        partition,
+                        events,
+                        ..
                     } = delivery;
-                    if let Err(error) = self.replica.forget_hints(from, partition, &events) {
+                    if let Err(error) = self.replica.forget_hints(owner, partition, &events) {
                         self.note_store_error(&error, effects);
                     }
                     self.handoff_round_once(now, effects);

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use dunlin_crdt::Millis;
+use dunlin_protocol::cluster::LayoutId;
 use dunlin_protocol::peer::PeerBody;
 use dunlin_protocol::request::Request;
 use dunlin_protocol::response::Answer;
@@ -78,6 +79,13 @@ pub enum Input {
     StorageChanged(StorageState),
     /// The cluster as it is seen now.
     ViewChanged(Arc<View>),
+    /// A shard has said how far it has followed the layouts. For the control part.
+    ShardFollows {
+        /// Which shard, by its number.
+        shard: usize,
+        /// How far.
+        follows: Follows,
+    },
     /// The driver wants to know how this part is.
     Inspected {
         /// Comes back with the report.
@@ -122,6 +130,8 @@ pub enum Effect {
     },
     /// Give this to every shard: the cluster as it is seen now.
     Publish(Arc<View>),
+    /// Tell the control part how far this shard has followed the layouts.
+    Follows(Follows),
     /// The answer to `Inspected`.
     Report {
         /// Which question.
@@ -131,6 +141,19 @@ pub enum Effect {
     },
     /// Worth a line in the log.
     Note(Note),
+}
+
+/// How far one shard has followed the active layouts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Follows {
+    /// The newest layout that it decides by.
+    pub newest: LayoutId,
+    /// Whether every write in progress was begun under it.
+    pub acked: bool,
+    /// Partitions that it owns under it and that have yet to be filled.
+    pub filling: u32,
+    /// Partitions that it holds and owns no longer.
+    pub handing_over: u32,
 }
 
 /// When a batch must be on the disk.
@@ -192,6 +215,26 @@ pub enum Note {
     },
     /// The disk refused a batch; what was not committed is forgotten here.
     RolledBack,
+    /// A layout was applied, here or elsewhere: it is the newest from now on.
+    LayoutApplied {
+        /// Which.
+        layout: LayoutId,
+    },
+    /// Every owner holds what it owns under this layout; those before it are retired.
+    LayoutComplete {
+        /// Which.
+        layout: LayoutId,
+    },
+    /// A layout was applied at the same time as another one, which stands in its place.
+    LayoutLost {
+        /// Which.
+        layout: LayoutId,
+    },
+    /// A partition that this node no longer owns was handed over, and is given up.
+    HandedOver {
+        /// Which.
+        partition: dunlin_ring::PartitionId,
+    },
     /// A bucket was created twice under one name; this one does not stand.
     BucketLost {
         /// Its name.

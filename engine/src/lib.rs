@@ -11,16 +11,19 @@
 //! ```
 //!
 //! To follow a put, open `write.rs`; a read, `read.rs` and `gather.rs`; the replica's side of both, `serve.rs`;
-//! anti-entropy, `repair.rs`; hints, `handoff.rs`; buckets and who can be reached, `control.rs`.
+//! anti-entropy, `repair.rs`; hints, `handoff.rs`; a change of layout, `cluster/layouts.rs`, `follow.rs`
+//! and `handover.rs`; buckets and who can be reached, `control.rs`.
 
-mod buckets;
 mod changes;
+mod cluster;
 mod commits;
 mod control;
 mod digest;
+mod follow;
 mod forward;
 mod gather;
 mod handoff;
+mod handover;
 mod io;
 mod options;
 mod peers;
@@ -36,10 +39,10 @@ mod upkeep;
 mod view;
 mod write;
 
-pub use buckets::Buckets;
+pub use cluster::Knowledge;
 pub use control::Control;
-pub use io::{Effect, Input, Note, Now, ReplyTo, SyncWhen, Time, TimerId};
+pub use io::{Effect, Follows, Input, Note, Now, ReplyTo, SyncWhen, Time, TimerId};
 pub use options::EngineOptions;
 pub use report::{Counters, ShardReport};
 pub use shard::{Shard, partition_of};
-pub use view::{PeerView, View};
+pub use view::{ActiveLayouts, PeerView, View};

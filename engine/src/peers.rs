@@ -3,7 +3,7 @@
 //! Every peer is asked at an interval, and anything that it says counts. One that stays silent for
 //! `unreachable_after_ms` is unreachable: that costs hints, never data, so it may be wrong.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use dunlin_ring::NodeId;
 
@@ -13,6 +13,7 @@ use crate::view::PeerView;
 /// What is known of the other nodes.
 #[derive(Debug, Default)]
 pub(crate) struct Peers {
+    members: BTreeSet<NodeId>,
     peers: BTreeMap<NodeId, Peer>,
     next_nonce: u64,
 }
@@ -27,12 +28,21 @@ struct Peer {
 }
 
 impl Peers {
-    pub(crate) fn new(others: impl Iterator<Item = NodeId>) -> Self {
-        let peers = others.map(|node| (node, Peer::default())).collect();
-        Self {
-            peers,
-            next_nonce: 0,
+    pub(crate) fn new(members: &BTreeSet<NodeId>) -> Self {
+        let mut peers = Self::default();
+        peers.keep(members);
+        peers
+    }
+
+    /// These are the members from now on. Others stay for as long as they are heard of: nodes that are
+    /// about to join, or that hand over what they held.
+    pub(crate) fn keep(&mut self, members: &BTreeSet<NodeId>) {
+        let is_kept = |node: &NodeId, peer: &mut Peer| peer.reachable || members.contains(node);
+        self.peers.retain(is_kept);
+        for node in members {
+            self.peers.entry(*node).or_default();
         }
+        self.members.clone_from(members);
     }
 
     pub(crate) fn nodes(&self) -> Vec<NodeId> {
@@ -58,15 +68,11 @@ impl Peers {
         nonce
     }
 
-    /// A peer said something. Returns whether it was unreachable before.
+    /// A peer said something, member or not. Returns whether it was unreachable before.
     pub(crate) fn heard_from(&mut self, node: NodeId, now: Time) -> bool {
-        match self.peers.get_mut(&node) {
-            Some(peer) => {
-                peer.heard = Some(now);
-                !std::mem::replace(&mut peer.reachable, true)
-            }
-            None => false,
-        }
+        let peer = self.peers.entry(node).or_default();
+        peer.heard = Some(now);
+        !std::mem::replace(&mut peer.reachable, true)
     }
 
     /// A peer answered a question: the round trip is measured.
@@ -98,6 +104,9 @@ impl Peers {
                 silent.push(*node);
             }
         }
+        let members = &self.members;
+        self.peers
+            .retain(|node, peer| peer.reachable || members.contains(node));
         silent
     }
 
@@ -121,7 +130,7 @@ mod tests {
 
     #[test]
     fn silent_peer_falls_once_and_returns_at_its_first_word() {
-        let mut peers = Peers::new([NODE].into_iter());
+        let mut peers = Peers::new(&[NODE].into());
         assert!(!peers.is_reachable(NODE));
         assert!(peers.heard_from(NODE, Time(0)));
         assert!(!peers.heard_from(NODE, Time(1)));
@@ -144,7 +153,7 @@ mod tests {
 
     #[test]
     fn only_the_answer_to_the_last_question_measures_the_round_trip() {
-        let mut peers = Peers::new([NODE].into_iter());
+        let mut peers = Peers::new(&[NODE].into());
         let first = peers.ask(NODE, Time(0));
         let second = peers.ask(NODE, Time(1000));
         peers.answered(NODE, first, Time(5000));
@@ -154,9 +163,12 @@ mod tests {
     }
 
     #[test]
-    fn stranger_is_not_taken_in() {
-        let mut peers = Peers::new(std::iter::empty());
-        assert!(!peers.heard_from(NODE, Time(0)));
+    fn a_node_that_is_no_member_is_known_while_it_is_heard_of() {
+        let mut peers = Peers::new(&BTreeSet::new());
+        assert!(peers.heard_from(NODE, Time(0)));
+        peers.keep(&BTreeSet::new());
+        assert_eq!(peers.nodes(), [NODE]);
+        peers.fallen_silent(Time::default().plus_ms(1001), 1000);
         assert!(peers.nodes().is_empty());
     }
 }

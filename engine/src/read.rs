@@ -95,7 +95,7 @@ impl Shard {
         effects: &mut Vec<Effect>,
     ) -> Result<(), Failure> {
         self.bucket(keys.bucket)?;
-        if keys.partition.0 >= self.view.layout.partitions().get() {
+        if keys.partition.0 >= self.view.partitions().get() {
             return Err(Failure::Invalid {
                 what: Part::Partition,
             });
@@ -135,7 +135,7 @@ impl Shard {
         now: Now,
         effects: &mut Vec<Effect>,
     ) -> Result<(), Failure> {
-        let owners = self.view.layout.owners(partition);
+        let owners = self.view.readers(partition);
         let checked = |quorum: Quorum| match quorum.needed(owners.len()) {
             needed if needed <= owners.len() => Ok(needed),
             _ => Err(Failure::QuorumTooLarge {
@@ -148,7 +148,7 @@ impl Shard {
         let needed = checked(options.r.unwrap_or(default_r))?
             .max(needed_owners)
             .max(1);
-        if !self.view.layout.is_owner(self.view.me, partition) {
+        if !owners.contains(&self.view.me) {
             let nearest = self.view.nearest(owners.iter().copied());
             match (nearest.is_empty(), origin) {
                 (false, Origin::Client(_)) => {
@@ -226,7 +226,7 @@ impl Shard {
     /// A removal removes what its coordinator sees. A read quorum makes that what was acknowledged
     /// before; where it can't be had, the removal goes on with what there is.
     fn needs_of_write(&self, partition: PartitionId, bucket: Option<BucketId>) -> Needs {
-        let owners = self.view.layout.owners(partition);
+        let owners = self.view.readers(partition);
         let r = bucket
             .and_then(|id| self.view.bucket(id))
             .map_or(Quorum::One, |b| b.defaults.r);

@@ -9,8 +9,8 @@
 //!
 //! The side that lacks something pulls, a page at a time, so the sender keeps no state and the puller's
 //! budget paces it. Usually a pull asks for `Settled` events only, those the sender held a round ago,
-//! because newer ones are still on their way by replication. A partition that does not count for reads
-//! yet asks for `Everything`, and counts again once it has pulled from every co-owner.
+//! because newer ones are still on their way by replication. A partition that has yet to be filled asks
+//! for `Everything`, and counts once it has pulled from every source.
 //!
 //! Source: *DottedDB* (SRDS 2017), section 5; the log in place of its node-wide key log.
 
@@ -67,6 +67,8 @@ struct Compared {
 struct Pull {
     from: NodeId,
     everything: bool,
+    /// Whether it counts as having pulled everything, once it has come to its end.
+    counts: bool,
     /// The clock of the first page of a whole transfer, and where the next page starts.
     whole: Option<(Clock, Option<RowKey>)>,
     asked_in_round: u64,
@@ -106,6 +108,17 @@ impl Repair {
         self.wanted.retain(|(wanted, _)| *wanted != partition);
     }
 
+    /// What was pulled and compared so far does not count: everything is to be pulled again.
+    pub(crate) fn forget_pulls(&mut self, partition: PartitionId) {
+        if let Some(compared) = self.partitions.get_mut(&partition) {
+            compared.pulled_from.clear();
+            compared.equal_at.clear();
+        }
+        if let Some(pull) = self.pulls.get_mut(&partition) {
+            pull.counts = false;
+        }
+    }
+
     /// Everything known is void: clocks went back to what the disk holds.
     pub(crate) fn forget(&mut self) {
         for compared in self.partitions.values_mut() {
@@ -137,7 +150,7 @@ impl Shard {
     /// Pairs of partition and co-owner whose clocks are not known to be equal.
     pub(crate) fn clocks_behind(&self) -> u64 {
         let mut behind = 0;
-        for partition in self.replica.owned() {
+        for partition in self.replica.owned().filter(|p| self.is_owner_here(*p)) {
             let compared = self.repair.partitions.get(&partition);
             let clock = self.replica.clock(partition);
             let hash = compared
@@ -166,6 +179,9 @@ impl Shard {
         let mut digests: BTreeMap<NodeId, Vec<ClockDigest>> = BTreeMap::new();
         let owned: Vec<PartitionId> = self.replica.owned().collect();
         for partition in owned {
+            if !self.is_owner_here(partition) {
+                continue;
+            }
             let co_owners = self.view.co_owners(partition);
             let hash = self.repair.hash(partition, self.replica.clock(partition));
             for node in &co_owners {
@@ -179,8 +195,9 @@ impl Shard {
                         .push(ClockDigest { partition, hash });
                 }
             }
-            if co_owners.is_empty() {
-                self.check_whole(partition, effects);
+            if self.is_unfilled(partition) {
+                // A source may have been given up, or there is none.
+                self.check_filled(partition, effects);
             }
             if self.storage == StorageState::Ready {
                 self.tidy(partition, &co_owners, effects);
@@ -194,6 +211,9 @@ impl Shard {
         }
         self.replica.settle();
         self.pull_more(now, effects);
+        self.handover_round(effects);
+        self.gain(effects);
+        self.tell_follows(effects);
         let at = now.time.plus_ms(self.options.repair_every_ms);
         effects.push(Effect::SetTimer {
             id: TimerId::Repair,
@@ -231,7 +251,7 @@ impl Shard {
         let round = self.repair.round;
         for entry in entries {
             let ClockDigest { partition, hash } = *entry;
-            if !self.replica.owns(partition) {
+            if !self.is_owner_here(partition) {
                 continue;
             }
             let clock = self.replica.clock(partition).clone();
@@ -271,28 +291,32 @@ impl Shard {
         compared.pulled_from.insert(node);
         self.repair.wanted.remove(&(partition, node));
         self.replica.note_peer_clock(partition, node, clock);
-        self.check_whole(partition, effects);
+        self.check_filled(partition, effects);
         news
     }
 
-    /// A partition counts for reads once everything was pulled from every co-owner.
-    fn check_whole(&mut self, partition: PartitionId, effects: &mut Vec<Effect>) {
-        if self.replica.is_whole(partition) {
+    /// A partition counts once everything was pulled from every source.
+    fn check_filled(&mut self, partition: PartitionId, effects: &mut Vec<Effect>) {
+        if !self.is_unfilled(partition) || !self.may_fill(partition) {
             return;
         }
-        let co_owners = self.view.co_owners(partition);
+        let sources = self.view.sources(partition);
         let compared = self.repair.partitions.entry(partition).or_default();
-        if co_owners
+        if !sources
             .iter()
             .all(|node| compared.pulled_from.contains(node))
         {
-            compared.pulled_from.clear();
+            return;
+        }
+        compared.pulled_from.clear();
+        if !self.replica.is_whole(partition) {
             self.replica.mark_whole(partition);
             effects.push(Effect::Note(Note::Refilled { partition }));
             if self.replica.owned().all(|p| self.replica.is_whole(p)) {
                 effects.push(Effect::Note(Note::AllRefilled));
             }
         }
+        self.is_filled(partition, effects);
     }
 
     /// Starts pulls as far as their number and the budget allow.
@@ -325,10 +349,11 @@ impl Shard {
             if !self.view.is_reachable(from) {
                 continue;
             }
-            let everything = !self.replica.is_whole(partition);
+            let everything = self.is_unfilled(partition);
             let pull = Pull {
                 from,
                 everything,
+                counts: everything,
                 whole: None,
                 asked_in_round: round,
                 asked: false,
@@ -390,6 +415,14 @@ impl Shard {
             }
             RepairMessage::Rows { rows, clock, more } => {
                 self.take_page(from, partition, &rows, &clock, more, now, effects)
+            }
+            RepairMessage::Offer { clock } => {
+                self.offered(from, partition, clock, now, effects);
+                Ok(())
+            }
+            RepairMessage::Held { clock } => {
+                self.held_by(from, partition, clock);
+                Ok(())
             }
             RepairMessage::Whole {
                 after,
@@ -502,8 +535,8 @@ impl Shard {
         if more {
             self.ask_page(partition, now, effects);
         } else {
-            let everything = pull.everything;
-            self.pull_is_over(partition, from, everything, now, effects);
+            let counts = pull.counts;
+            self.pull_is_over(partition, from, counts, now, effects);
         }
         Ok(())
     }
@@ -532,7 +565,7 @@ impl Shard {
         };
         pull.asked = false;
         pull.whole = Some((first_clock.clone(), page.next.clone()));
-        let everything = pull.everything;
+        let counts = pull.counts;
         self.spend(page.rows.iter().map(|r| &r.row));
         let WholePage {
             after,
@@ -556,7 +589,7 @@ impl Shard {
         } else {
             self.replica.claim(partition, &first_clock);
             self.counters.add("whole_transfers");
-            self.pull_is_over(partition, from, everything, now, effects);
+            self.pull_is_over(partition, from, counts, now, effects);
         }
         Ok(())
     }
@@ -565,16 +598,16 @@ impl Shard {
         &mut self,
         partition: PartitionId,
         from: NodeId,
-        everything: bool,
+        counts: bool,
         now: Now,
         effects: &mut Vec<Effect>,
     ) {
         self.repair.pulls.remove(&partition);
         self.repair.pulled.insert((partition, from));
-        if everything {
+        if counts {
             let compared = self.repair.partitions.entry(partition).or_default();
             compared.pulled_from.insert(from);
-            self.check_whole(partition, effects);
+            self.check_filled(partition, effects);
         }
         let co_owners = self.view.co_owners(partition);
         self.tidy(partition, &co_owners, effects);

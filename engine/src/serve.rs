@@ -55,7 +55,7 @@ impl Shard {
                 rows_max,
             } => self.compare_range(partition, &range, &clock, rows_max, effects),
             OperationMessage::ReadHints { key, scope } => {
-                let owners = self.view.layout.owners(partition).to_vec();
+                let owners = self.view.owners(partition);
                 match self.replica.hint_events(&owners, &key, scope) {
                     Ok(events) => Ok(OperationMessage::HintsRead { events }),
                     Err(error) => Err(self.failed(&error, effects)),
@@ -118,7 +118,7 @@ impl Shard {
             }
         }
         match hint_for {
-            None if !self.replica.owns(partition) => Err(Refusal::NotOwner),
+            None if !self.is_owner_here(partition) => Err(Refusal::NotOwner),
             None => self
                 .take_events(partition, events, effects)
                 .map_err(|e| self.failed(&e, effects)),
@@ -231,9 +231,15 @@ impl Shard {
         })
     }
 
+    /// Whether this node owns a partition and takes part in it already. One that it owns no longer it
+    /// may still hold, to hand it over; one that it regains it may not hold yet.
+    pub(crate) fn is_owner_here(&self, partition: PartitionId) -> bool {
+        self.replica.owns(partition) && self.view.is_owner(self.view.me, partition)
+    }
+
     /// Only a whole owner's answer may count for a read.
     fn check_readable(&self, partition: PartitionId) -> Result<(), Refusal> {
-        if !self.replica.owns(partition) {
+        if !self.is_owner_here(partition) {
             Err(Refusal::NotOwner)
         } else if !self.replica.is_whole(partition) {
             Err(Refusal::Filling)
@@ -249,7 +255,7 @@ impl Shard {
         context: &Clock,
         effects: &mut Vec<Effect>,
     ) {
-        if self.replica.owns(partition) && self.storage == StorageState::Ready {
+        if self.is_owner_here(partition) && self.storage == StorageState::Ready {
             self.counters.add("read_repaired");
             if let Err(error) = self.replica.take_rows(partition, rows, context) {
                 self.note_store_error(&error, effects);

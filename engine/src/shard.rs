@@ -15,7 +15,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use dunlin_crdt::HlcClock;
+use dunlin_crdt::{Clock, HlcClock};
 use dunlin_protocol::peer::{AckWhen, OperationMessage, PeerBody, PeerOp, Refusal};
 use dunlin_protocol::request::{Query, Request};
 use dunlin_protocol::response::Answer;
@@ -26,9 +26,11 @@ use dunlin_storage::{Replica, StoreError};
 
 use crate::commits::Commits;
 use crate::digest::DigestOp;
+use crate::follow::Following;
 use crate::forward::ForwardOp;
 use crate::gather::GatherOp;
 use crate::handoff::Handoff;
+use crate::handover::Handover;
 use crate::io::{Effect, Input, Note, Now, ReplyTo, SyncWhen, Time, TimerId};
 use crate::options::EngineOptions;
 use crate::repair::Repair;
@@ -77,6 +79,12 @@ pub(crate) enum Waiting {
         partition: PartitionId,
         batch: u64,
     },
+    /// The answer to a former owner: all that it holds is held here.
+    HandedOver {
+        to: NodeId,
+        partition: PartitionId,
+        clock: Clock,
+    },
 }
 
 /// One shard of one node.
@@ -91,6 +99,8 @@ pub struct Shard {
     pub(crate) commits: Commits<Waiting>,
     pub(crate) repair: Repair,
     pub(crate) handoff: Handoff,
+    pub(crate) handover: Handover,
+    pub(crate) following: Following,
     pub(crate) upkeep: Upkeep,
     pub(crate) counters: Counters,
     pub(crate) read_latency_us: u64,
@@ -118,6 +128,8 @@ impl Shard {
         Self {
             repair: Repair::new(&replica),
             handoff: Handoff::default(),
+            handover: Handover::default(),
+            following: Following::default(),
             upkeep: Upkeep::default(),
             commits: Commits::default(),
             counters: Counters::default(),
@@ -162,6 +174,8 @@ impl Shard {
                 let report = Box::new(self.report());
                 effects.push(Effect::Report { reply_to, report });
             }
+            // The control part's; the driver does not send it here.
+            Input::ShardFollows { .. } => {}
             Input::Stopping => {
                 self.replica.close();
                 self.sync_next = SyncWhen::Now;
@@ -262,7 +276,8 @@ impl Shard {
             | Request::DropBucket(_)
             | Request::ListBuckets
             | Request::Status
-            | Request::Compact => Err(Failure::NotUnderstood),
+            | Request::Compact
+            | Request::Cluster(_) => Err(Failure::NotUnderstood),
         };
         if let Err(failure) = failure {
             self.fail(origin, failure, effects);
@@ -389,6 +404,11 @@ impl Shard {
             } => {
                 effects.push(Self::handed_off(to, partition, batch));
             }
+            Waiting::HandedOver {
+                to,
+                partition,
+                clock,
+            } => effects.push(Self::handed_over(to, partition, clock)),
         }
     }
 
@@ -402,6 +422,8 @@ impl Shard {
             self.note_store_error(&error, effects);
         }
         self.repair.forget();
+        self.handover.forget();
+        self.following.forget();
         self.upkeep.forget();
         effects.push(Effect::Note(Note::RolledBack));
         self.counters.add("rolled_back");
@@ -415,8 +437,8 @@ impl Shard {
                     let message = OperationMessage::Refused(Refusal::Full);
                     effects.push(send_operation(to, partition, op, message));
                 }
-                // The sender keeps its hints and offers them again.
-                Waiting::HandedOff { .. } => {}
+                // The sender keeps what it has and offers it again.
+                Waiting::HandedOff { .. } | Waiting::HandedOver { .. } => {}
             }
         }
     }
@@ -443,7 +465,7 @@ impl Shard {
             .filter(|(node, peer)| peer.reachable && !self.view.is_reachable(**node))
             .map(|(node, _)| *node)
             .collect();
-        self.view = view;
+        self.follow(view, effects);
         for node in back {
             // Whoever was away may come back with another disk: compare everything anew.
             self.repair.peer_is_back(node);
@@ -501,7 +523,7 @@ impl Shard {
     }
 
     pub(crate) fn partition_of(&self, bucket: BucketId, key: &[u8]) -> PartitionId {
-        self.view.layout.partitions().partition_of(bucket, key)
+        self.view.partitions().partition_of(bucket, key)
     }
 
     /// Tells of a failure of the store. A damaged row has its whole partition refilled from the
@@ -525,7 +547,7 @@ impl Shard {
 
 /// The partition that a request is about; `None` if it is about the node or the cluster.
 pub fn partition_of(request: &Request, view: &View) -> Option<PartitionId> {
-    let partitions = view.layout.partitions();
+    let partitions = view.partitions();
     match request {
         Request::Write(write) => Some(partitions.partition_of(write.bucket, &write.key)),
         Request::Read(read) => Some(partitions.partition_of(read.bucket, &read.key)),
@@ -537,7 +559,8 @@ pub fn partition_of(request: &Request, view: &View) -> Option<PartitionId> {
         | Request::DropBucket(_)
         | Request::ListBuckets
         | Request::Status
-        | Request::Compact => None,
+        | Request::Compact
+        | Request::Cluster(_) => None,
     }
 }
 

@@ -4,19 +4,92 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use dunlin_protocol::Bucket;
-use dunlin_ring::{BucketId, Layout, NodeId, PartitionId};
+use dunlin_protocol::cluster::{AppliedLayout, LayoutId};
+use dunlin_ring::{BucketId, Layout, MemberState, NodeId, PartitionCount, PartitionId};
 
 /// Swapped whole, never changed.
 #[derive(Clone, Debug)]
 pub struct View {
     /// This node.
     pub me: NodeId,
-    /// The newest layout.
-    pub layout: Arc<Layout>,
+    /// The active layouts.
+    pub layouts: Arc<ActiveLayouts>,
+    /// Whether every node that can be reached decides by the newest layout, and has no older write in
+    /// progress: what is pulled from now on is all that was ever acknowledged under older ones.
+    pub settled: bool,
     /// Every bucket, dropped ones too.
     pub buckets: Arc<BTreeMap<BucketId, Bucket>>,
     /// The other nodes.
     pub peers: BTreeMap<NodeId, PeerView>,
+}
+
+/// The layouts that count now: most of the time one, which is newest and complete.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ActiveLayouts {
+    newest: Arc<AppliedLayout>,
+    between: Vec<Arc<AppliedLayout>>,
+    complete: Arc<AppliedLayout>,
+}
+
+impl ActiveLayouts {
+    /// One layout, which is newest and complete.
+    pub fn only(layout: &Arc<AppliedLayout>) -> Self {
+        Self {
+            newest: Arc::clone(layout),
+            between: Vec::new(),
+            complete: Arc::clone(layout),
+        }
+    }
+
+    /// These layouts, the newest first, the complete one last; `None` if there are none.
+    pub fn new(layouts: &[Arc<AppliedLayout>]) -> Option<Self> {
+        let (newest, complete) = (layouts.first()?, layouts.last()?);
+        let between = layouts.iter().skip(1).take(layouts.len().saturating_sub(2));
+        Some(Self {
+            newest: Arc::clone(newest),
+            between: between.cloned().collect(),
+            complete: Arc::clone(complete),
+        })
+    }
+
+    /// The newest layout.
+    pub fn newest(&self) -> &AppliedLayout {
+        &self.newest
+    }
+
+    /// The layout that reads go by: every owner holds what it owns there.
+    pub fn complete(&self) -> &AppliedLayout {
+        &self.complete
+    }
+
+    /// Whether a change is under way.
+    pub fn is_changing(&self) -> bool {
+        self.newest.id != self.complete.id
+    }
+
+    /// All of them, the newest first.
+    pub fn all(&self) -> impl Iterator<Item = &AppliedLayout> {
+        let complete = self.is_changing().then_some(&self.complete);
+        [&self.newest]
+            .into_iter()
+            .chain(&self.between)
+            .chain(complete)
+            .map(|layout| &**layout)
+    }
+
+    /// Their ids, the newest first.
+    pub fn ids(&self) -> Vec<LayoutId> {
+        self.all().map(|layout| layout.id).collect()
+    }
+
+    /// The members of all of them, each once.
+    pub fn members(&self) -> Vec<&dunlin_ring::Member> {
+        let mut members: BTreeMap<NodeId, &dunlin_ring::Member> = BTreeMap::new();
+        for member in self.all().flat_map(|applied| applied.layout.members()) {
+            members.entry(member.id).or_insert(member);
+        }
+        members.into_values().collect()
+    }
 }
 
 /// What this node thinks of another.
@@ -29,6 +102,75 @@ pub struct PeerView {
 }
 
 impl View {
+    /// Q.
+    pub fn partitions(&self) -> PartitionCount {
+        self.complete().partitions()
+    }
+
+    /// The newest layout.
+    pub fn newest(&self) -> &Layout {
+        &self.layouts.newest().layout
+    }
+
+    /// The layout that reads go by.
+    pub fn complete(&self) -> &Layout {
+        &self.layouts.complete().layout
+    }
+
+    /// The owners that reads ask.
+    pub fn readers(&self, partition: PartitionId) -> &[NodeId] {
+        self.complete().owners(partition)
+    }
+
+    /// Whether the node owns the partition under any active layout.
+    pub fn is_owner(&self, node: NodeId, partition: PartitionId) -> bool {
+        let mut layouts = self.layouts.all();
+        layouts.any(|applied| applied.layout.is_owner(node, partition))
+    }
+
+    /// The owners under any active layout, each once, those of the newest first.
+    pub fn owners(&self, partition: PartitionId) -> Vec<NodeId> {
+        let mut owners = Vec::new();
+        for applied in self.layouts.all() {
+            for owner in applied.layout.owners(partition) {
+                if !owners.contains(owner) {
+                    owners.push(*owner);
+                }
+            }
+        }
+        owners
+    }
+
+    /// The other owners of a partition, under any active layout.
+    pub fn co_owners(&self, partition: PartitionId) -> Vec<NodeId> {
+        let mut owners = self.owners(partition);
+        owners.retain(|node| *node != self.me);
+        owners
+    }
+
+    /// From whom everything has to be pulled before this node counts for a partition: the owners that
+    /// reads go to. Of those that can't be reached the ones are left out that the newest layout does
+    /// without: an operator has given them up.
+    pub fn sources(&self, partition: PartitionId) -> Vec<NodeId> {
+        let given_up = |node: NodeId| {
+            let member = self.newest().member(node);
+            !self.is_reachable(node)
+                && member.is_none_or(|member| member.state == MemberState::Leaving)
+        };
+        let owners = self.readers(partition).iter().copied();
+        owners
+            .filter(|node| *node != self.me && !given_up(*node))
+            .collect()
+    }
+
+    /// Whether this node owns a partition under the newest layout only, so that it has to be filled
+    /// before that layout is complete.
+    pub fn gains(&self, partition: PartitionId) -> bool {
+        self.layouts.is_changing()
+            && self.newest().is_owner(self.me, partition)
+            && !self.complete().is_owner(self.me, partition)
+    }
+
     /// Whether a message to the node is worth sending. This node always is.
     pub fn is_reachable(&self, node: NodeId) -> bool {
         node == self.me || self.peers.get(&node).is_some_and(|peer| peer.reachable)
@@ -42,12 +184,6 @@ impl View {
     /// Whether rows of the bucket are to be removed.
     pub fn is_dropped(&self, id: BucketId) -> bool {
         self.buckets.get(&id).is_some_and(|bucket| bucket.dropped)
-    }
-
-    /// The other owners of a partition.
-    pub fn co_owners(&self, partition: PartitionId) -> Vec<NodeId> {
-        let owners = self.layout.owners(partition).iter();
-        owners.copied().filter(|node| *node != self.me).collect()
     }
 
     /// The nodes given, reachable ones only, nearest first; those as near stay in the order given.

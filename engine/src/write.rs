@@ -21,7 +21,7 @@ use dunlin_protocol::response::{Answer, HeldBy, Receipt, Rest};
 use dunlin_protocol::status::StorageState;
 use dunlin_protocol::{Bucket, Context, Durability, Failure};
 use dunlin_ring::{
-    Fallbacks, Needed, NodeId, PartitionId, Quorum, QuorumTally, ReplicaPlan, Synced,
+    Fallbacks, Layout, Needed, NodeId, PartitionId, Quorum, QuorumTally, ReplicaPlan, Synced,
 };
 use dunlin_storage::{CellMeta, RowChange, WriteError};
 
@@ -40,7 +40,7 @@ pub(crate) struct PreparedWrite {
     /// Only these dots are removed by a removal in search, if given.
     only: Option<Clock>,
     id: OpId,
-    needed: Needed,
+    needs: Needs,
     fallbacks: Fallbacks,
     ack: AckWhen,
 }
@@ -83,12 +83,12 @@ impl Shard {
         let bucket = self.bucket(write.bucket)?;
         let steps = steps(bucket.kind, &write)?;
         let partition = self.partition_of(write.bucket, &write.key);
-        let owners = self.view.layout.owners(partition).len();
-        let (needed, ack) = needed(bucket, &write.options, owners)?;
-        if !self.view.layout.is_owner(self.view.me, partition) {
-            let nearest = self
-                .view
-                .nearest(self.view.layout.owners(partition).iter().copied());
+        let needs = Needs::new(bucket, &write.options);
+        for applied in self.view.layouts.all() {
+            needs.check(applied.layout.owners(partition).len())?;
+        }
+        if !self.is_owner_here(partition) {
+            let nearest = self.view.nearest(self.view.owners(partition));
             match (nearest.is_empty(), write.options.fallbacks, origin) {
                 (false, _, Origin::Client(_)) => {
                     let request = dunlin_protocol::request::Request::Write(write);
@@ -99,9 +99,9 @@ impl Shard {
                 // Nobody reaches an owner: this node coordinates as a fallback.
                 (true, Fallbacks::Allowed, _) => {}
                 (true, Fallbacks::Forbidden, _) => {
-                    let needed = needed.nodes.max(needed.owners) as u8;
+                    let needed = needs.of(self.view.readers(partition).len());
                     return Err(Failure::Unavailable {
-                        needed,
+                        needed: needed.nodes.max(needed.owners) as u8,
                         reachable: Vec::new(),
                     });
                 }
@@ -114,9 +114,9 @@ impl Shard {
             changes,
             only,
             id: write.id,
-            needed,
+            needs,
             fallbacks: write.options.fallbacks,
-            ack,
+            ack: needs.ack,
         };
         match steps {
             Steps::Apply(changes) => {
@@ -207,18 +207,22 @@ impl Shard {
     /// Refuses, before anything is done, what too few nodes can be reached for.
     fn check_reachable(&self, write: &PreparedWrite) -> Result<ReplicaPlan, Failure> {
         let plan = self.plan(write.partition, write.fallbacks);
-        let owners = plan.reachable_owners().len();
-        let stand_ins = plan.assigned().len();
-        let Needed {
-            nodes,
-            owners: of_owners,
-            synced,
-        } = write.needed;
-        if owners < of_owners || owners + stand_ins < nodes.max(synced) {
-            let needed = nodes.max(of_owners).max(synced) as u8;
-            let mut reachable = plan.reachable_owners().to_vec();
-            reachable.extend(plan.assigned().iter().map(|(fallback, _)| *fallback));
-            return Err(Failure::Unavailable { needed, reachable });
+        for set in plan.owner_sets() {
+            let of_set = |node: &&NodeId| set.contains(node);
+            let owners = plan.reachable_owners().iter().filter(of_set).count();
+            let stand_ins = plan.assigned().iter();
+            let stand_ins = stand_ins.filter(|(_, owner)| set.contains(owner)).count();
+            let Needed {
+                nodes,
+                owners: of_owners,
+                synced,
+            } = write.needs.of(set.len());
+            if owners < of_owners || owners + stand_ins < nodes.max(synced) {
+                let needed = nodes.max(of_owners).max(synced) as u8;
+                let mut reachable = plan.reachable_owners().to_vec();
+                reachable.extend(plan.assigned().iter().map(|(fallback, _)| *fallback));
+                return Err(Failure::Unavailable { needed, reachable });
+            }
         }
         match self.storage {
             StorageState::Ready => Ok(plan),
@@ -229,7 +233,8 @@ impl Shard {
 
     pub(crate) fn plan(&self, partition: PartitionId, fallbacks: Fallbacks) -> ReplicaPlan {
         let reachable = |node| self.view.is_reachable(node);
-        ReplicaPlan::new(&[&self.view.layout], partition, reachable, fallbacks)
+        let layouts: Vec<&Layout> = self.view.layouts.all().map(|a| &a.layout).collect();
+        ReplicaPlan::new(&layouts, partition, reachable, fallbacks)
     }
 
     /// Applies a write here and sends it to the other owners.
@@ -242,14 +247,14 @@ impl Shard {
     ) -> Result<(), Failure> {
         let plan = self.check_reachable(&write)?;
         let me = self.view.me;
-        let stand_ins = stand_ins(&plan, me);
+        let as_owner = self.is_owner_here(write.partition);
+        let stand_ins = stand_ins(&plan, me, as_owner);
         let stamp = self.hlc.tick(now.wall);
         let meta = CellMeta {
             stamp,
             op: write.id,
             expires_at: None,
         };
-        let as_owner = plan.owners().contains(&me);
         let staged = match stand_ins.first() {
             _ if as_owner => self.replica.write_all(&write.changes, meta),
             Some((_, owner)) => {
@@ -257,7 +262,7 @@ impl Shard {
                     .write_as_fallback(plan.owners(), *owner, &write.changes, meta)
             }
             None => {
-                let needed = write.needed.nodes as u8;
+                let needed = write.needs.of(plan.owners().len()).nodes as u8;
                 return Err(Failure::Unavailable {
                     needed,
                     reachable: Vec::new(),
@@ -313,7 +318,7 @@ impl Shard {
             origin: write.origin,
             partition: write.partition,
             deadline: write.deadline,
-            tally: QuorumTally::new(&plan, write.needed),
+            tally: QuorumTally::new(&plan, |owners| write.needs.of(owners)),
             events,
             ack: write.ack,
             copies: Vec::new(),
@@ -495,6 +500,11 @@ impl Shard {
 }
 
 impl WriteOp {
+    /// Whether the client still waits for it.
+    pub(crate) fn is_pending(&self) -> bool {
+        self.phase == Phase::Pending
+    }
+
     fn held(&mut self, node: NodeId, hint_for: Option<NodeId>, synced: bool) {
         let mark = if synced { Synced::Yes } else { Synced::No };
         match hint_for {
@@ -530,8 +540,8 @@ impl WriteOp {
 }
 
 /// Who stands in for which owner. A node that coordinates without owning a copy is the first of them.
-fn stand_ins(plan: &ReplicaPlan, me: NodeId) -> Vec<(NodeId, NodeId)> {
-    if plan.owners().contains(&me) {
+fn stand_ins(plan: &ReplicaPlan, me: NodeId, as_owner: bool) -> Vec<(NodeId, NodeId)> {
+    if as_owner {
         return plan.assigned().to_vec();
     }
     let others = plan
@@ -562,37 +572,62 @@ fn replicate_to(
 }
 
 /// How many must hold a write, and when they may say so.
-fn needed(
-    bucket: &Bucket,
-    options: &WriteOptions,
-    owners: usize,
-) -> Result<(Needed, AckWhen), Failure> {
-    let checked = |quorum: Quorum| match quorum.needed(owners) {
-        needed if needed <= owners => Ok(needed),
-        _ => Err(Failure::QuorumTooLarge {
-            asked: quorum,
-            owners: owners as u8,
-        }),
-    };
-    let defaults = &bucket.defaults;
-    let nodes = checked(options.w.unwrap_or(defaults.w))?;
-    let of_owners = options.pw.map_or(Ok(0), checked)?;
-    let synced = match (options.dw.or(defaults.dw), defaults.durability) {
-        (Some(dw), _) => checked(dw)?,
-        (None, Durability::Synced) => nodes,
-        (None, Durability::Periodic) => 0,
-    };
-    let ack = if synced > 0 || defaults.durability == Durability::Synced {
-        AckWhen::Synced
-    } else {
-        AckWhen::Written
-    };
-    Ok((
+#[derive(Clone, Copy, Debug)]
+struct Needs {
+    w: Quorum,
+    pw: Option<Quorum>,
+    dw: Option<Quorum>,
+    durability: Durability,
+    ack: AckWhen,
+}
+
+impl Needs {
+    fn new(bucket: &Bucket, options: &WriteOptions) -> Self {
+        let defaults = &bucket.defaults;
+        let (dw, durability) = (options.dw.or(defaults.dw), defaults.durability);
+        let synced = dw.is_some_and(|dw| dw != Quorum::Exactly(0));
+        let ack = match durability {
+            Durability::Synced => AckWhen::Synced,
+            Durability::Periodic if synced => AckWhen::Synced,
+            Durability::Periodic => AckWhen::Written,
+        };
+        Self {
+            w: options.w.unwrap_or(defaults.w),
+            pw: options.pw,
+            dw,
+            durability,
+            ack,
+        }
+    }
+
+    /// Refuses what a set of so many owners can't reach.
+    fn check(&self, owners: usize) -> Result<(), Failure> {
+        let asked = [Some(self.w), self.pw, self.dw];
+        match asked
+            .into_iter()
+            .flatten()
+            .find(|quorum| quorum.needed(owners) > owners)
+        {
+            None => Ok(()),
+            Some(asked) => Err(Failure::QuorumTooLarge {
+                asked,
+                owners: owners as u8,
+            }),
+        }
+    }
+
+    /// What a set of so many owners must reach.
+    fn of(&self, owners: usize) -> Needed {
+        let nodes = self.w.needed(owners);
+        let synced = match (self.dw, self.durability) {
+            (Some(dw), _) => dw.needed(owners),
+            (None, Durability::Synced) => nodes,
+            (None, Durability::Periodic) => 0,
+        };
         Needed {
             nodes: nodes.max(1),
-            owners: of_owners,
+            owners: self.pw.map_or(0, |pw| pw.needed(owners)),
             synced,
-        },
-        ack,
-    ))
+        }
+    }
 }

@@ -110,6 +110,12 @@ pub enum Failure {
     /// Not applied. The node that the request was passed on to is no owner either.
     #[error("the layouts of two nodes differ; nothing was written, try again")]
     NotOwner,
+    /// Not applied. The layout cannot change like that.
+    #[error("{why}; nothing was changed")]
+    ChangeRefused {
+        /// Why not.
+        why: String,
+    },
     /// Not applied. The node does not know this request; it may be of another version.
     #[error("the node does not understand the request; nothing was written")]
     NotUnderstood,
@@ -164,6 +170,7 @@ impl Failure {
             | Self::TooManySiblings { .. }
             | Self::Expired
             | Self::NotOwner
+            | Self::ChangeRefused { .. }
             | Self::NotUnderstood
             | Self::ReadTimeout { .. } => DataEffect::NotApplied,
             Self::WriteTimeout { .. } | Self::Lost { .. } | Self::Partial { .. } => {
@@ -183,6 +190,7 @@ impl Failure {
             | Self::QuorumTooLarge { .. }
             | Self::CounterOverflow
             | Self::TooManySiblings { .. }
+            | Self::ChangeRefused { .. }
             | Self::NotUnderstood => Retry::Useless,
             Self::Unavailable { .. }
             | Self::Overloaded

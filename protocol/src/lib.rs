@@ -15,6 +15,7 @@
 #![cfg_attr(not(test), warn(clippy::indexing_slicing))]
 
 pub mod bucket;
+pub mod cluster;
 pub mod codec;
 pub mod context;
 pub mod error;

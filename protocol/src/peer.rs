@@ -6,7 +6,7 @@ use dunlin_crdt::{Clock, Event, Row};
 use dunlin_ring::{LayoutNumber, NodeId, PartitionId};
 use serde::{Deserialize, Serialize};
 
-use crate::bucket::Bucket;
+use crate::cluster::ClusterEntry;
 use crate::request::Request;
 use crate::response::Answer;
 use crate::row_key::RowKey;
@@ -369,6 +369,21 @@ pub enum RepairMessage {
         #[serde(rename = "n")]
         next: Option<RowKey>,
     },
+    /// From a node that no longer owns the partition, to an owner: do you hold all of this, synced? If
+    /// not, pull it from me.
+    #[serde(rename = "offer")]
+    Offer {
+        /// The sender's clock.
+        #[serde(rename = "c")]
+        clock: Clock,
+    },
+    /// I do.
+    #[serde(rename = "held")]
+    Held {
+        /// The clock that was offered.
+        #[serde(rename = "c")]
+        clock: Clock,
+    },
 }
 
 /// What a pull asks for.
@@ -427,9 +442,9 @@ pub enum ControlMessage {
         /// Comes back in the answer.
         #[serde(rename = "n")]
         nonce: u64,
-        /// The hash of the sender's buckets.
-        #[serde(rename = "b")]
-        buckets: u64,
+        /// The hash of what the sender knows of the cluster.
+        #[serde(rename = "k")]
+        knows: u64,
     },
     /// I am.
     #[serde(rename = "!")]
@@ -438,16 +453,21 @@ pub enum ControlMessage {
         #[serde(rename = "n")]
         nonce: u64,
     },
-    /// Every bucket the sender knows of, dropped ones too; merge them.
-    Buckets {
-        /// The buckets.
-        entries: Vec<Bucket>,
+    /// What the sender knows of the cluster, or news of it; merge it.
+    #[serde(rename = "k")]
+    Know {
+        /// The entries.
+        #[serde(rename = "e")]
+        entries: Vec<ClusterEntry>,
         /// Whether the receiver shall say when they are kept (synced).
+        #[serde(rename = "c", default, skip_serializing_if = "Option::is_none")]
         confirm: Option<u64>,
     },
     /// They are kept.
-    BucketsKept {
+    #[serde(rename = "y")]
+    Kept {
         /// From the message.
+        #[serde(rename = "c")]
         confirm: u64,
     },
 }

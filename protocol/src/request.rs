@@ -6,6 +6,7 @@ use dunlin_ring::{BucketId, Fallbacks, PartitionId, Quorum};
 use serde::{Deserialize, Serialize};
 
 use crate::bucket::{BucketDefaults, BucketName};
+use crate::cluster::ClusterRequest;
 use crate::context::Context;
 
 /// One request. The frame around it carries its id and its deadline.
@@ -42,6 +43,8 @@ pub enum Request {
     Digest(PartitionId),
     /// Return the disk space of what was overwritten and deleted, now.
     Compact,
+    /// To this node: about the shape of the cluster. Answered with `Cluster`.
+    Cluster(ClusterRequest),
 }
 
 /// A change of the data under one key.

@@ -6,6 +6,7 @@ use dunlin_ring::{Layout, LayoutNumber, NodeId};
 use serde::{Deserialize, Serialize};
 
 use crate::bucket::Bucket;
+use crate::cluster::ClusterState;
 use crate::context::Context;
 use crate::error::Failure;
 use crate::status::{NodeStatus, PartitionDigest};
@@ -54,6 +55,8 @@ pub enum Answer {
         /// After.
         after: u64,
     },
+    /// The shape of the cluster.
+    Cluster(Box<ClusterState>),
     /// To any request.
     #[serde(rename = "f")]
     Failed(Failure),

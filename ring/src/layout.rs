@@ -87,6 +87,25 @@ impl Layout {
         )
     }
 
+    /// These members and owners again, as the layout after `newest`: the way back from a change that
+    /// was not finished. `newest` must be of the same cluster.
+    ///
+    /// # Errors
+    /// [`RingError::NumberOutOfRange`] after the last number there is.
+    pub fn again_after(&self, newest: LayoutNumber) -> Result<Layout, RingError> {
+        let number = newest.0.checked_add(1).ok_or(RingError::NumberOutOfRange)?;
+        let mut again = self.clone();
+        again.number = LayoutNumber(number);
+        let record = LayoutRecord::from(again);
+        Layout::assemble(
+            record.number,
+            record.members,
+            record.replicas,
+            record.partitions,
+            &record.owners,
+        )
+    }
+
     /// Builds a layout from an owner table that may come from elsewhere: positions in `members`,
     /// partition by partition.
     pub(crate) fn assemble(

@@ -65,7 +65,7 @@
 //!
 //! let majority = Quorum::Majority.needed(layout.owners(partition).len());
 //! let needed = Needed { nodes: 3, owners: majority, synced: 0 };
-//! let mut tally = QuorumTally::new(&plan, needed);
+//! let mut tally = QuorumTally::new(&plan, |_| needed);
 //! for owner in plan.reachable_owners() {
 //!     tally.owner_answered(*owner, Synced::Yes);
 //! }

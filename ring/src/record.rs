@@ -19,12 +19,12 @@ const DIGEST_VERSION: u8 = 1;
 /// A layout as it is stored and sent.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct LayoutRecord {
-    number: LayoutNumber,
-    replicas: u8,
-    partitions: PartitionCount,
-    members: Vec<Member>,
+    pub(crate) number: LayoutNumber,
+    pub(crate) replicas: u8,
+    pub(crate) partitions: PartitionCount,
+    pub(crate) members: Vec<Member>,
     /// Positions in `members` sorted by id, partition by partition.
-    owners: Vec<u16>,
+    pub(crate) owners: Vec<u16>,
     digest: u64,
 }
 

@@ -16,9 +16,9 @@
 use crate::id::NodeId;
 use crate::plan::ReplicaPlan;
 
-/// What each owner set must reach. Nothing clamps these to the size of a set: a need above it can
-/// only be met with fallbacks, or never, and refusing that is up to the caller.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What an owner set must reach. Nothing clamps these to the size of a set: a need above it can only
+/// be met with fallbacks, or never, and refusing that is up to the caller.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Needed {
     /// W or R: distinct nodes.
     pub nodes: usize,
@@ -51,27 +51,27 @@ pub enum Synced {
 /// The replies to one operation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QuorumTally {
-    needed: Needed,
     sets: Vec<SetTally>,
     /// Nodes from which nothing more will come.
     failed: Vec<NodeId>,
 }
 
 impl QuorumTally {
-    /// A tally without replies. The owners that the plan found unreachable count as failed until
-    /// they answer all the same.
+    /// A tally without replies. `needed` says what a set of so many owners must reach: a majority of
+    /// three and a majority of five are not the same, and while N changes there are both. The owners
+    /// that the plan found unreachable count as failed until they answer all the same.
     #[must_use]
-    pub fn new(plan: &ReplicaPlan, needed: Needed) -> QuorumTally {
+    pub fn new(plan: &ReplicaPlan, needed: impl Fn(usize) -> Needed) -> QuorumTally {
         let sets = plan
             .owner_sets()
             .iter()
             .map(|owners| SetTally {
+                needed: needed(owners.len()),
                 owners: owners.clone(),
                 answers: Vec::new(),
             })
             .collect();
         QuorumTally {
-            needed,
             sets,
             failed: plan.unreachable_owners().to_vec(),
         }
@@ -109,15 +109,7 @@ impl QuorumTally {
     /// Whether every owner set has what it needs. A plan without sets is never met.
     #[must_use]
     pub fn is_met(&self) -> bool {
-        let Reached {
-            nodes,
-            owners,
-            synced,
-        } = self.reached();
-        !self.sets.is_empty()
-            && nodes >= self.needed.nodes
-            && owners >= self.needed.owners
-            && synced >= self.needed.synced
+        !self.sets.is_empty() && self.sets.iter().all(SetTally::is_met)
     }
 
     /// Whether the tally can't be met any more, even if every owner that hasn't failed answers and
@@ -130,9 +122,9 @@ impl QuorumTally {
             || self.sets.iter().any(|set| {
                 let pending = set.pending_owners(&self.failed);
                 let unsynced = set.pending_syncs(&self.failed);
-                set.answers.len() + pending + fallbacks_left < self.needed.nodes
-                    || set.owners_answered() + pending < self.needed.owners
-                    || set.synced() + unsynced + pending + fallbacks_left < self.needed.synced
+                set.answers.len() + pending + fallbacks_left < set.needed.nodes
+                    || set.owners_answered() + pending < set.needed.owners
+                    || set.synced() + unsynced + pending + fallbacks_left < set.needed.synced
             })
     }
 
@@ -147,16 +139,25 @@ impl QuorumTally {
         }
     }
 
-    /// What was asked for.
+    /// What was asked for: count by count, the most that any set must reach.
     #[must_use]
     pub fn needed(&self) -> Needed {
-        self.needed
+        let most = |count: fn(&Needed) -> usize| {
+            let needs = self.sets.iter().map(|set| count(&set.needed));
+            needs.max().unwrap_or(0)
+        };
+        Needed {
+            nodes: most(|needed| needed.nodes),
+            owners: most(|needed| needed.owners),
+            synced: most(|needed| needed.synced),
+        }
     }
 }
 
 /// The replies that count in one owner set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct SetTally {
+    needed: Needed,
     owners: Vec<NodeId>,
     /// Invariant: one answer per node. Searched one by one: there are a handful.
     answers: Vec<Answer>,
@@ -169,6 +170,12 @@ struct Answer {
 }
 
 impl SetTally {
+    fn is_met(&self) -> bool {
+        self.answers.len() >= self.needed.nodes
+            && self.owners_answered() >= self.needed.owners
+            && self.synced() >= self.needed.synced
+    }
+
     fn enter(&mut self, node: NodeId, synced: Synced) {
         match self.answers.iter_mut().find(|answer| answer.node == node) {
             // A sync is not undone by a late reply that doesn't know of it.

@@ -32,14 +32,11 @@ fn one_two_three() -> Layout {
 /// The owners are 1, 2 and 3; 8 and 9 are fallbacks.
 fn tally(nodes: usize, owners: usize, synced: usize) -> QuorumTally {
     let plan = ReplicaPlan::new(&[&one_two_three()], ALONE, |_| true, Fallbacks::Allowed);
-    QuorumTally::new(
-        &plan,
-        Needed {
-            nodes,
-            owners,
-            synced,
-        },
-    )
+    QuorumTally::new(&plan, |_| Needed {
+        nodes,
+        owners,
+        synced,
+    })
 }
 
 /// The owners are 1, 2 and 3 under the old layout, and 2, 3 and 4 under the new one.
@@ -47,14 +44,11 @@ fn tally_of_two_layouts(nodes: usize, owners: usize, synced: usize) -> QuorumTal
     let old = one_two_three();
     let new = old.next(members(2..=4), 3).unwrap();
     let plan = ReplicaPlan::new(&[&new, &old], ALONE, |_| true, Fallbacks::Allowed);
-    QuorumTally::new(
-        &plan,
-        Needed {
-            nodes,
-            owners,
-            synced,
-        },
-    )
+    QuorumTally::new(&plan, |_| Needed {
+        nodes,
+        owners,
+        synced,
+    })
 }
 
 fn node(id: u64) -> NodeId {
@@ -148,14 +142,11 @@ fn a_need_of_nothing_is_met_at_once() {
 #[test]
 fn a_plan_of_no_layout_is_never_met() {
     let plan = ReplicaPlan::new(&[], ALONE, |_| true, Fallbacks::Allowed);
-    let tally = QuorumTally::new(
-        &plan,
-        Needed {
-            nodes: 0,
-            owners: 0,
-            synced: 0,
-        },
-    );
+    let tally = QuorumTally::new(&plan, |_| Needed {
+        nodes: 0,
+        owners: 0,
+        synced: 0,
+    });
     assert!(!tally.is_met());
     assert!(tally.is_impossible(9));
 }
@@ -241,14 +232,11 @@ fn owners_that_the_plan_could_not_reach_have_failed_from_the_start() {
         |node| node == NodeId(1),
         Fallbacks::Forbidden,
     );
-    let tally = QuorumTally::new(
-        &plan,
-        Needed {
-            nodes: 2,
-            owners: 0,
-            synced: 0,
-        },
-    );
+    let tally = QuorumTally::new(&plan, |_| Needed {
+        nodes: 2,
+        owners: 0,
+        synced: 0,
+    });
     assert!(tally.is_impossible(0));
 }
 
@@ -319,4 +307,26 @@ proptest! {
         prop_assert_eq!(forwards.reached(), backwards.reached());
         prop_assert_eq!(forwards.is_met(), backwards.is_met());
     }
+}
+
+#[test]
+fn each_set_needs_its_own_majority_while_n_changes() {
+    let one = PartitionCount::new(1).unwrap();
+    let before = Layout::first(members(1..=5), 3, one).unwrap();
+    let after = before.next(members(1..=5), 5).unwrap();
+    let plan = ReplicaPlan::new(&[&after, &before], ALONE, |_| true, Fallbacks::Forbidden);
+    let majority = |owners: usize| Needed {
+        nodes: owners / 2 + 1,
+        ..Needed::default()
+    };
+    let mut tally = QuorumTally::new(&plan, majority);
+    assert_eq!(tally.needed().nodes, 3);
+    let (old, new) = (before.owners(ALONE), after.owners(ALONE));
+    for node in new.iter().filter(|node| !old.contains(node)) {
+        tally.owner_answered(*node, Yes);
+    }
+    tally.owner_answered(old[0], Yes);
+    assert!(!tally.is_met(), "three of five, but one of three");
+    tally.owner_answered(old[1], Yes);
+    assert!(tally.is_met(), "two of three are enough for that set");
 }

@@ -6,8 +6,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use dunlin_crdt::{Kind, Millis, OpId};
 use dunlin_engine::{
-    Control, Effect, EngineOptions, Input, Note, Now, ReplyTo, Shard, SyncWhen, Time, TimerId,
+    Control, Effect, EngineOptions, Input, Knowledge, Note, Now, ReplyTo, Shard, SyncWhen, Time,
+    TimerId,
 };
+use dunlin_protocol::cluster::{AppliedLayout, Change, ClusterRequest, ClusterState, NodeState};
 use dunlin_protocol::peer::PeerBody;
 use dunlin_protocol::request::{
     Page, Query, Read, ReadOptions, Replace, Request, Write, WriteOp, WriteOptions,
@@ -37,6 +39,19 @@ pub(crate) struct Cluster {
     pub(crate) notes: Vec<Note>,
 }
 
+/// Node `number`, in a zone of its own.
+pub(crate) fn member(number: usize) -> Member {
+    let name = format!("n{number}");
+    Member {
+        id: NodeId::from_name(&name),
+        address: format!("127.0.0.1:{}", 7000 + number),
+        zone: name.clone(),
+        name,
+        capacity: 1,
+        state: MemberState::Active,
+    }
+}
+
 /// Which part of a node: its shard, or its control.
 const SHARD: u8 = 0;
 const CONTROL: u8 = 1;
@@ -44,17 +59,7 @@ const CONTROL: u8 = 1;
 impl Cluster {
     /// So many nodes, three owners a partition, ready to serve.
     pub(crate) fn of(nodes: usize) -> Self {
-        let members = (1..=nodes).map(|i| {
-            let name = format!("n{i}");
-            Member {
-                id: NodeId::from_name(&name),
-                address: format!("127.0.0.1:{}", 7000 + i),
-                zone: name.clone(),
-                name,
-                capacity: 1,
-                state: MemberState::Active,
-            }
-        });
+        let members = (1..=nodes).map(member);
         let partitions = PartitionCount::new(4).unwrap();
         let layout = Arc::new(Layout::first(members.collect(), 3, partitions).unwrap());
         let mut cluster = Self {
@@ -85,13 +90,23 @@ impl Cluster {
         let layout = Arc::clone(&self.layout);
         self.next += 1;
         let mut rng = fastrand::Rng::with_seed(id.0 ^ self.next);
-        let control =
-            Control::open(&kv, id, Arc::clone(&layout), options.clone(), rng.fork()).unwrap();
+        let founding = AppliedLayout::founding((*layout).clone());
+        // What its own disk knows, or whoever it meets first.
+        let others = self.nodes.values().map(|node| node.kv.clone());
+        let disks: Vec<MemoryKv> = [kv.clone()].into_iter().chain(others).collect();
+        let known = disks.iter().find_map(|kv| Knowledge::load(kv).unwrap());
+        let knowledge = known.unwrap_or_else(|| Knowledge::new(founding));
+        let control = Control::new(knowledge, id, 1, options.clone(), rng.fork());
+        let view = control.view();
         let replica = Replica::open(
             arc,
             ReplicaOptions {
                 partitions: layout.partitions(),
-                owned: layout.owned_by(id).collect(),
+                owned: layout
+                    .partitions()
+                    .iter()
+                    .filter(|p| view.is_owner(id, *p))
+                    .collect(),
                 shard: layout.partitions().iter().collect(),
                 start,
                 hints_bytes_max: 1 << 20,
@@ -111,6 +126,68 @@ impl Cluster {
         );
         self.input(id, SHARD, Input::Started);
         self.input(id, CONTROL, Input::Started);
+    }
+
+    /// The cluster's shape as a node sees it.
+    pub(crate) fn shape(&mut self, node: NodeId) -> ClusterState {
+        self.reshape(node, ClusterRequest::Describe).unwrap()
+    }
+
+    pub(crate) fn reshape(
+        &mut self,
+        node: NodeId,
+        request: ClusterRequest,
+    ) -> Result<ClusterState, Failure> {
+        match self.ask(node, Request::Cluster(request)) {
+            Answer::Cluster(state) => Ok(*state),
+            Answer::Failed(failure) => Err(failure),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Stages changes and applies them, at one node.
+    pub(crate) fn change(&mut self, node: NodeId, changes: impl IntoIterator<Item = Change>) {
+        for change in changes {
+            self.reshape(node, ClusterRequest::Stage(change)).unwrap();
+        }
+        let based_on = self.shape(node).layouts[0].id;
+        self.reshape(node, ClusterRequest::Apply { based_on })
+            .unwrap();
+    }
+
+    /// Starts a node that is no member yet: it has what the cluster knows from node 1.
+    pub(crate) fn boot_newcomer(&mut self, number: usize) -> NodeId {
+        let id = self.id(number);
+        self.boot(id, MemoryKv::new(), Start::Blank);
+        id
+    }
+
+    /// Lets time pass until every node says that no change is under way and nothing is left to hand
+    /// over, and takes over the layout that has become complete.
+    pub(crate) fn wait_until_complete(&mut self) {
+        let nodes: Vec<NodeId> = self.nodes.keys().copied().collect();
+        for _ in 0..600 {
+            self.pass_ms(100);
+            let over = |state: &ClusterState| {
+                let idle = |node: &NodeState| {
+                    node.progress
+                        .as_ref()
+                        .is_some_and(|p| p.handing_over == 0 && p.filling == 0)
+                };
+                state.layouts.len() == 1 && state.nodes.iter().all(idle)
+            };
+            let up: Vec<NodeId> = nodes
+                .iter()
+                .copied()
+                .filter(|n| !self.down.contains(n))
+                .collect();
+            let states: Vec<ClusterState> = up.into_iter().map(|node| self.shape(node)).collect();
+            if states.iter().all(over) {
+                self.layout = Arc::new(states[0].layouts[0].layout.clone());
+                return;
+            }
+        }
+        panic!("the change does not end: {:?}", self.shape(nodes[0]).nodes);
     }
 
     pub(crate) fn id(&self, number: usize) -> NodeId {
@@ -173,6 +250,10 @@ impl Cluster {
                 }
                 Effect::Publish(view) => self.input(id, SHARD, Input::ViewChanged(view)),
                 Effect::Note(note) => self.notes.push(note),
+                Effect::Follows(follows) => {
+                    let shard = 0;
+                    self.input(id, CONTROL, Input::ShardFollows { shard, follows });
+                }
                 Effect::Report { .. } => {}
             }
         }

@@ -7,6 +7,7 @@
 )]
 
 mod harness;
+mod layouts;
 
 mod found;
 mod membership;
