@@ -22,6 +22,7 @@ mod forward;
 mod gather;
 mod handoff;
 mod io;
+pub mod membership;
 mod options;
 mod peers;
 mod read;
