@@ -25,6 +25,7 @@ mod gather;
 mod handoff;
 mod handover;
 mod io;
+pub mod membership;
 mod options;
 mod peers;
 mod read;

@@ -8,8 +8,11 @@
 //!   escaped = every 00 becomes 00 ff, so that 00 01 ends a name and sorts before all that continue it
 //! ```
 //!
-//! The epoch of rows is 0 and reserved; that of the log counts how often a partition's memory was
-//! given up (`Replica::distrust`), so that a log which may not be believed is never met again.
+//! Epochs keep apart what must never meet. A partition that is regained gets an epoch above all that
+//! it ever had: its rows lie under that one until it is given up again, whatever is left of earlier
+//! ones. Its log begins there too, and moves on whenever its memory is given up while its rows stay
+//! (`Replica::distrust`), so that a log which may not be believed is never met again. Rows that were
+//! there from the beginning lie under epoch 0.
 
 use std::ops::Bound;
 
@@ -21,10 +24,15 @@ use dunlin_ring::{BucketId, NodeId, PartitionId};
 
 /// Partition and epoch.
 const PLACE_BYTES: usize = 6;
-/// Reserved: rows of a partition that was given up and came back would get another.
-const ROW_EPOCH: u32 = 0;
 /// Marks the first byte of a log entry's value.
 const LOG_VERSION: u8 = 1;
+
+/// Where rows or log entries lie: a partition, in one of its epochs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) partition: PartitionId,
+    pub(crate) epoch: u32,
+}
 
 /// A contiguous range of stored keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,6 +81,18 @@ impl Span {
         self
     }
 
+    /// Whether no key can lie in it. Ordered maps panic on such bounds.
+    pub(crate) fn encloses_nothing(&self) -> bool {
+        match (&self.from, &self.to) {
+            (Bound::Unbounded, _) | (_, Bound::Unbounded) => false,
+            (Bound::Included(from), Bound::Included(to)) => from > to,
+            (
+                Bound::Included(from) | Bound::Excluded(from),
+                Bound::Included(to) | Bound::Excluded(to),
+            ) => from >= to,
+        }
+    }
+
     /// Whether a key lies in it.
     pub(crate) fn contains(&self, key: &[u8]) -> bool {
         let starts = match &self.from {
@@ -90,9 +110,9 @@ impl Span {
 }
 
 /// The key of a row.
-pub(crate) fn row(partition: PartitionId, key: &RowKey) -> Bytes {
+pub(crate) fn row(place: Place, key: &RowKey) -> Bytes {
     let mut out = Vec::with_capacity(PLACE_BYTES + 10 + key.key.len() + key.subkey.len());
-    put_place(&mut out, partition, ROW_EPOCH);
+    put_place(&mut out, place);
     put_name(&mut out, key.bucket, &key.key);
     out.extend_from_slice(&key.subkey);
     out.into()
@@ -103,25 +123,25 @@ pub(crate) fn parse_row(stored: &Bytes) -> Option<RowKey> {
     parse_tail(&stored.slice(stored.len().min(PLACE_BYTES)..))
 }
 
-/// All rows of a partition.
-pub(crate) fn rows_of(partition: PartitionId) -> Span {
+/// All that lies in a place.
+pub(crate) fn all_in(place: Place) -> Span {
     let mut prefix = Vec::with_capacity(PLACE_BYTES);
-    put_place(&mut prefix, partition, ROW_EPOCH);
+    put_place(&mut prefix, place);
     Span::prefix(prefix)
 }
 
-/// All rows of a bucket in a partition.
-pub(crate) fn rows_of_bucket(partition: PartitionId, bucket: BucketId) -> Span {
+/// All rows of a bucket in a place.
+pub(crate) fn rows_of_bucket(place: Place, bucket: BucketId) -> Span {
     let mut prefix = Vec::with_capacity(PLACE_BYTES + 8);
-    put_place(&mut prefix, partition, ROW_EPOCH);
+    put_place(&mut prefix, place);
     prefix.extend(bucket.0.to_be_bytes());
     Span::prefix(prefix)
 }
 
 /// The rows of a range.
-pub(crate) fn rows_in(partition: PartitionId, range: &RowRange) -> Span {
+pub(crate) fn rows_in(place: Place, range: &RowRange) -> Span {
     let mut start = Vec::new();
-    put_place(&mut start, partition, ROW_EPOCH);
+    put_place(&mut start, place);
     match &range.scope {
         RangeScope::Key { key, prefix, after } => {
             put_name(&mut start, range.bucket, key);
@@ -149,17 +169,15 @@ pub(crate) fn rows_in(partition: PartitionId, range: &RowRange) -> Span {
 /// The key of a log entry.
 pub(crate) fn log(partition: PartitionId, epoch: u32, actor: ActorId, counter: u64) -> Bytes {
     let mut out = Vec::with_capacity(PLACE_BYTES + 16);
-    put_place(&mut out, partition, epoch);
+    put_place(&mut out, Place { partition, epoch });
     out.extend(actor.0.to_be_bytes());
     out.extend(counter.to_be_bytes());
     out.into()
 }
 
 /// Reads the key of a log entry back.
-pub(crate) fn parse_log(stored: &[u8]) -> Option<(u32, Dot)> {
-    let (_, rest) = stored.split_first_chunk::<2>()?;
-    let (epoch, rest) = rest.split_first_chunk::<4>()?;
-    Some((u32::from_be_bytes(*epoch), parse_dot(rest)?))
+pub(crate) fn parse_log(stored: &[u8]) -> Option<Dot> {
+    parse_dot(stored.get(PLACE_BYTES..)?)
 }
 
 /// The entries of one actor with counters in a closed range.
@@ -171,32 +189,32 @@ pub(crate) fn log_of(partition: PartitionId, epoch: u32, range: (ActorId, u64, u
     }
 }
 
-/// The entries of one epoch.
-pub(crate) fn log_in(partition: PartitionId, epoch: u32) -> Span {
-    let mut prefix = Vec::with_capacity(PLACE_BYTES);
-    put_place(&mut prefix, partition, epoch);
-    Span::prefix(prefix)
-}
-
-/// The entries of all epochs before one.
-pub(crate) fn log_before(partition: PartitionId, epoch: u32) -> Span {
+/// All that lies in the epochs of a partition before this one.
+pub(crate) fn all_before(place: Place) -> Span {
     let (mut from, mut to) = (Vec::new(), Vec::new());
-    put_place(&mut from, partition, 0);
-    put_place(&mut to, partition, epoch);
+    put_place(&mut from, Place { epoch: 0, ..place });
+    put_place(&mut to, place);
     Span {
         from: Bound::Included(from.into()),
         to: Bound::Excluded(to.into()),
     }
 }
 
-/// The entries of all epochs from one on.
-pub(crate) fn log_since(partition: PartitionId, epoch: u32) -> Span {
+/// All that lies in the epochs of a partition from this one on.
+pub(crate) fn all_since(place: Place) -> Span {
     let mut from = Vec::new();
-    put_place(&mut from, partition, epoch);
+    put_place(&mut from, place);
     Span {
         from: Bound::Included(from.into()),
-        to: prefix_end(&partition.0.to_be_bytes()),
+        to: prefix_end(&place.partition.0.to_be_bytes()),
     }
+}
+
+/// Reads of any key that begins with a place in which epoch it lies.
+pub(crate) fn parse_epoch(stored: &[u8]) -> Option<u32> {
+    let (_, rest) = stored.split_first_chunk::<2>()?;
+    let (epoch, _) = rest.split_first_chunk::<4>()?;
+    Some(u32::from_be_bytes(*epoch))
 }
 
 /// The value of a log entry: the row that the event touched.
@@ -282,9 +300,9 @@ fn hint_place(owner: NodeId, partition: PartitionId) -> Vec<u8> {
     out
 }
 
-fn put_place(out: &mut Vec<u8>, partition: PartitionId, epoch: u32) {
-    out.extend(partition.0.to_be_bytes());
-    out.extend(epoch.to_be_bytes());
+fn put_place(out: &mut Vec<u8>, place: Place) {
+    out.extend(place.partition.0.to_be_bytes());
+    out.extend(place.epoch.to_be_bytes());
 }
 
 fn put_name(out: &mut Vec<u8>, bucket: BucketId, key: &[u8]) {
@@ -377,6 +395,10 @@ mod tests {
     }
 
     const P: PartitionId = PartitionId(0x0a0b);
+    const AT: Place = Place {
+        partition: P,
+        epoch: 0,
+    };
     const NAMES: [&[u8]; 9] = [
         b"",
         b"\0",
@@ -393,13 +415,13 @@ mod tests {
     fn keys_have_their_golden_bytes() {
         let key = key(b"k\0", b"s\0");
         assert_eq!(
-            hex(&row(P, &key)),
+            hex(&row(AT, &key)),
             "0a0b0000000000000000000001026b00ff00017300"
         );
         let stored = log(P, 3, ActorId(4), 5);
         assert_eq!(hex(&stored), "0a0b0000000300000000000000040000000000000005");
         assert_eq!(
-            hex(&log_value(&row(P, &key))),
+            hex(&log_value(&row(AT, &key))),
             "0100000000000001026b00ff00017300"
         );
         assert_eq!(
@@ -419,7 +441,7 @@ mod tests {
         }
         names.sort();
         let dot = Dot::new(ActorId(1), 2);
-        let rows: Vec<Bytes> = names.iter().map(|name| row(P, name)).collect();
+        let rows: Vec<Bytes> = names.iter().map(|name| row(AT, name)).collect();
         assert!(rows.is_sorted_by(|a, b| a < b));
         for (name, stored) in names.iter().zip(&rows) {
             assert_eq!(parse_row(stored).as_ref(), Some(name));
@@ -456,10 +478,35 @@ mod tests {
         assert_eq!(parse_hint(&Bytes::from_static(b"short")), None);
     }
 
+    fn at(partition: u16) -> Place {
+        Place {
+            partition: PartitionId(partition),
+            epoch: 0,
+        }
+    }
+
+    #[test]
+    fn epochs_lie_side_by_side_and_share_no_key() {
+        let key = key(b"k", b"s");
+        let [older, newer] = [3, 4].map(|epoch| Place {
+            partition: P,
+            epoch,
+        });
+        assert_eq!(hex(&row(newer, &key)[..6]), "0a0b00000004");
+        for (place, other) in [(older, newer), (newer, older)] {
+            let stored = row(place, &key);
+            assert_eq!(parse_epoch(&stored), Some(place.epoch));
+            assert_eq!(parse_row(&stored).as_ref(), Some(&key));
+            assert!(all_in(place).contains(&stored) && !all_in(other).contains(&stored));
+            assert_eq!(all_before(newer).contains(&stored), place == older);
+            assert_eq!(all_since(newer).contains(&stored), place == newer);
+        }
+    }
+
     #[test]
     fn the_span_of_the_last_partition_has_no_end() {
-        assert_eq!(log_since(PartitionId(u16::MAX), 0).to, Bound::Unbounded);
-        let span = rows_of(PartitionId(0xff));
+        assert_eq!(all_since(at(u16::MAX)).to, Bound::Unbounded);
+        let span = all_in(at(0xff));
         assert_eq!(
             span.to,
             Bound::Excluded(Bytes::from_static(&[0, 0xff, 0, 0, 0, 1]))

@@ -9,6 +9,7 @@ pub use kv::{
     MemorySnapshot, Opened, Start,
 };
 pub use replica::{
-    BatchId, CellMeta, HintRefused, Horizon, Missing, PartitionDigest, Progress, RangeDiff,
-    Replica, ReplicaOptions, RowChange, StoreError, Taken, Tally, WholeTaken, WriteError,
+    BatchId, CellMeta, Healed, HintRefused, Horizon, Missing, PartitionDigest, Progress, RangeDiff,
+    Replica, ReplicaOptions, RowChange, ScrubSlice, StoreError, Taken, Tally, WholeTaken,
+    WriteError,
 };

@@ -18,22 +18,26 @@
 //!
 //! Source: Gonçalves, Almeida, Baquero, Fonte, *DottedDB* (SRDS 2017), sections 4 and 5.
 
+mod abandon;
 mod check;
 mod digest;
 mod error;
+mod heal;
 mod hints;
+mod load;
 mod overlay;
+mod ownership;
 mod partition;
 mod record;
 mod repair;
 mod rows;
+mod scrub;
 mod tally;
 mod upkeep;
 mod whole;
 mod write;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use dunlin_crdt::Clock;
 use dunlin_protocol::RowKey;
@@ -41,18 +45,19 @@ use dunlin_ring::{PartitionCount, PartitionId};
 
 pub use digest::PartitionDigest;
 pub use error::{HintRefused, StoreError, WriteError};
+pub use heal::Healed;
 pub use overlay::BatchId;
 pub use repair::{Horizon, Missing, RangeDiff};
+pub use scrub::ScrubSlice;
 pub use tally::Tally;
 pub use whole::WholeTaken;
 pub use write::{CellMeta, RowChange, Taken};
 
-use crate::key;
-use crate::kv::{Batch, Keyspace, Kv, Start};
+use crate::kv::{Batch, Keyspace, Start};
 use hints::Hints;
 use overlay::Overlay;
 use partition::Partition;
-use record::{CloseRecord, PartitionRecord};
+use record::PartitionRecord;
 use tally::Count;
 
 /// What a replica is opened with.
@@ -60,9 +65,10 @@ use tally::Count;
 pub struct ReplicaOptions {
     /// Q of the cluster.
     pub partitions: PartitionCount,
-    /// The partitions that the node owns, of this shard's.
+    /// The partitions that the node owns, of this shard's. Those that the store does not hold are
+    /// gained; those that it holds beside them stay, for they may still have to be handed over.
     pub owned: Vec<PartitionId>,
-    /// All partitions of this shard: hints are kept for any of them.
+    /// All partitions of this shard: it looks for any of them in the store, and keeps hints for any.
     pub shard: Vec<PartitionId>,
     /// What the store remembers.
     pub start: Start,
@@ -79,23 +85,19 @@ pub enum Progress {
     More,
 }
 
-/// Whether a partition's record could be read.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Health {
-    Sound,
-    Damaged,
-}
-
 /// What one shard of a node keeps; see the module.
 pub struct Replica {
     count: PartitionCount,
     shard: BTreeSet<PartitionId>,
     overlay: Overlay,
-    /// The owned ones.
+    /// Those that are held.
     partitions: BTreeMap<PartitionId, Partition>,
+    /// What is left of partitions that were given up, held again or not: all that lies before this
+    /// epoch. Invariant: nothing that is held lies before it.
+    leftovers: BTreeMap<PartitionId, u32>,
     hints: Hints,
     rng: fastrand::Rng,
-    /// The clock of partitions that are not owned.
+    /// The clock of partitions that are not held.
     nothing: Clock,
     /// Which partition was checkpointed last.
     checkpointed: Option<PartitionId>,
@@ -104,55 +106,6 @@ pub struct Replica {
 }
 
 impl Replica {
-    /// Opens the shard's part of a store, and stages what the start asks for: commit and sync that
-    /// before telling the store that an amnesia was noted.
-    ///
-    /// After [`Start::Amnesia`] every partition is [distrusted](Self::distrust); after any other
-    /// start, one whose record is damaged, see [`distrusted`](Self::distrusted).
-    ///
-    /// Cost: for each owned partition its record, its pending rows, and one seek for each actor in
-    /// its log; one pass over the hints.
-    ///
-    /// # Errors
-    /// [`StoreError`]: the store could not be read.
-    pub fn open(
-        kv: Arc<dyn Kv>,
-        options: ReplicaOptions,
-        rng: fastrand::Rng,
-    ) -> Result<Self, StoreError> {
-        let mut replica = Self {
-            count: options.partitions,
-            shard: options
-                .shard
-                .into_iter()
-                .chain(options.owned.iter().copied())
-                .collect(),
-            overlay: Overlay::new(kv),
-            partitions: BTreeMap::new(),
-            hints: Hints::new(options.hints_bytes_max),
-            rng,
-            nothing: Clock::new(),
-            checkpointed: None,
-            distrusted: Vec::new(),
-        };
-        for partition in options.owned {
-            let (part, health) = replica.load_partition(partition)?;
-            replica.partitions.insert(partition, part);
-            if health == Health::Damaged {
-                replica.distrusted.push(partition);
-            }
-        }
-        if matches!(options.start, Start::Amnesia { .. }) {
-            replica.distrusted = replica.partitions.keys().copied().collect();
-        }
-        for partition in replica.distrusted.clone() {
-            replica.distrust(partition)?;
-        }
-        replica.read_close_records(&options.start)?;
-        replica.load_hints()?;
-        Ok(replica)
-    }
-
     /// The partitions that were distrusted when the replica was opened: tell the operator, and
     /// refill them.
     pub fn distrusted(&self) -> &[PartitionId] {
@@ -176,35 +129,13 @@ impl Replica {
         self.overlay.generation()
     }
 
-    /// Says that a batch was refused: forgets everything staged or in flight and returns to what
-    /// the store holds. Batches taken before must not be committed any more.
-    ///
-    /// Actors are forgotten, for they no longer hold all that they minted, and counts start anew.
-    ///
-    /// # Errors
-    /// [`StoreError`]: the store could not be read; drop the replica and open it again.
-    pub fn roll_back(&mut self) -> Result<(), StoreError> {
-        self.overlay.roll_back();
-        let owned: Vec<PartitionId> = self.owned().collect();
-        for partition in owned {
-            let (mut after, health) = self.load_partition(partition)?;
-            if let Some(before) = self.partitions.get_mut(&partition) {
-                after.peers = std::mem::take(&mut before.peers);
-                *before = after;
-            }
-            if health == Health::Damaged {
-                self.distrust(partition)?;
-            }
-        }
-        self.load_hints()
-    }
-
-    /// Whether the partition is owned here.
+    /// Whether the partition is held: owned, or still to be handed over. See [`gain`](Self::gain)
+    /// and [`give_up`](Self::give_up).
     pub fn owns(&self, partition: PartitionId) -> bool {
         self.partitions.contains_key(&partition)
     }
 
-    /// The owned partitions, in order.
+    /// The partitions that are held, in order.
     pub fn owned(&self) -> impl Iterator<Item = PartitionId> + '_ {
         self.partitions.keys().copied()
     }
@@ -214,7 +145,7 @@ impl Replica {
         key.partition(self.count)
     }
 
-    /// The clock of a partition: every dot whose effect is held. Empty for one that is not owned.
+    /// The clock of a partition: every dot whose effect is held. Empty for one that is not held.
     pub fn clock(&self, partition: PartitionId) -> &Clock {
         self.partitions
             .get(&partition)
@@ -243,7 +174,7 @@ impl Replica {
         }
     }
 
-    /// Says that the partition may lack what its owners hold: it was regained, and refills.
+    /// Says that the partition may lack what its owners hold, and refills.
     pub fn mark_filling(&mut self, partition: PartitionId) {
         if let Some(part) = self.partitions.get_mut(&partition) {
             part.mark_filling();
@@ -259,30 +190,25 @@ impl Replica {
     /// count as their removal.
     ///
     /// # Errors
-    /// [`StoreError::Kv`]; nothing was changed. Nothing happens to a partition that is not owned.
+    /// [`StoreError::Kv`]; nothing was changed. Nothing happens to a partition that is not held.
     pub fn distrust(&mut self, partition: PartitionId) -> Result<(), StoreError> {
         let Some(before) = self.partitions.get(&partition) else {
             return Ok(());
         };
         // The record that named the newest epoch may be lost too, so the log itself is asked.
-        let mut epoch = before.epoch;
-        while let Some(entry) = self
-            .overlay
-            .range(Keyspace::Log, &key::log_since(partition, epoch))
-            .next()
-        {
-            let (found, _) =
-                key::parse_log(&entry?.0).ok_or(StoreError::CorruptKey { partition })?;
-            epoch = found.saturating_add(1);
-        }
+        let log_at = before.log_at();
+        let newest = self
+            .newest_epoch(Keyspace::Log, log_at)?
+            .unwrap_or(log_at.epoch);
         self.forget_pasts(partition)?;
         if let Some(before) = self.partitions.get_mut(&partition) {
             let record = PartitionRecord {
-                epoch: epoch.max(before.epoch + 1),
+                epoch: newest.saturating_add(1),
+                rows_epoch: before.rows_at.epoch,
                 unvouched: true,
                 ..Default::default()
             };
-            let mut after = Partition::new(record, std::mem::take(&mut before.pending));
+            let mut after = Partition::new(partition, record, std::mem::take(&mut before.pending));
             after.rows = before.rows.clone();
             after.log = Count::exact(0, 0);
             *before = after;
@@ -328,103 +254,5 @@ impl Replica {
             self.overlay
                 .put(Keyspace::Clocks, record::partition_key(partition), sealed);
         }
-    }
-
-    /// A partition as the store has it. If its record is damaged, nothing is believed but its rows.
-    fn load_partition(&self, partition: PartitionId) -> Result<(Partition, Health), StoreError> {
-        let mut pending = BTreeSet::new();
-        for entry in self
-            .overlay
-            .range(Keyspace::Pending, &key::rows_of(partition))
-        {
-            pending.insert(entry?.0);
-        }
-        let stored = self
-            .overlay
-            .get(Keyspace::Clocks, &record::partition_key(partition))?;
-        let record = match stored {
-            None => Some(PartitionRecord::default()),
-            Some(sealed) => PartitionRecord::unseal(&sealed),
-        };
-        let Some(mut record) = record else {
-            return Ok((
-                Partition::new(PartitionRecord::default(), pending),
-                Health::Damaged,
-            ));
-        };
-        let logged = self.logged_beyond(partition, &record)?;
-        record.clock.join(&logged);
-        let mut part = Partition::new(record, pending);
-        if !logged.is_empty() {
-            part.mark_dirty();
-        }
-        Ok((part, Health::Sound))
-    }
-
-    /// The dots that the log has and the stored clock lacks. Skips from actor to actor, and over
-    /// what the clock covers.
-    fn logged_beyond(
-        &self,
-        partition: PartitionId,
-        record: &PartitionRecord,
-    ) -> Result<Clock, StoreError> {
-        let all = key::log_in(partition, record.epoch);
-        let mut logged = Clock::new();
-        let mut from = all.from.clone();
-        loop {
-            let mut skip = None;
-            for entry in self
-                .overlay
-                .range(Keyspace::Log, &all.clone().narrowed(from.clone()))
-            {
-                let (stored, _) = entry?;
-                let (_, dot) =
-                    key::parse_log(&stored).ok_or(StoreError::CorruptKey { partition })?;
-                let covered = record.clock.contiguous(dot.actor);
-                if dot.counter <= covered {
-                    let last = key::log(partition, record.epoch, dot.actor, covered);
-                    skip = Some(std::ops::Bound::Excluded(last));
-                    break;
-                }
-                if !record.clock.contains(&dot) {
-                    logged.add(dot);
-                }
-            }
-            match skip {
-                Some(next) => from = next,
-                None => return Ok(logged),
-            }
-        }
-    }
-
-    /// Takes over what a clean close promised, and sees to it that no later start does so too.
-    fn read_close_records(&mut self, start: &Start) -> Result<(), StoreError> {
-        if *start == Start::Blank {
-            for part in self.partitions.values_mut() {
-                (part.rows, part.log) = (Count::exact(0, 0), Count::exact(0, 0));
-            }
-        }
-        for partition in self.shard.clone() {
-            let key = record::close_key(partition);
-            let Some(sealed) = self.overlay.get(Keyspace::Meta, &key)? else {
-                continue;
-            };
-            if let (Start::Clean, Some(part), Some(close)) = (
-                start,
-                self.partitions.get_mut(&partition),
-                CloseRecord::unseal(&sealed),
-            ) {
-                part.actor = close.actor;
-                if let Some(counts) = close.counts {
-                    part.rows = Count::exact(counts.rows, counts.row_bytes);
-                    part.log = Count::exact(counts.log_entries, counts.log_bytes);
-                }
-            }
-            // Invariant: an actor that mints again must not be found by a later clean start that
-            // follows an unclean one. Batches are in order, so any later close record comes after
-            // this deletion.
-            self.overlay.delete(Keyspace::Meta, key);
-        }
-        Ok(())
     }
 }

@@ -590,7 +590,7 @@ fn a_whole_transfer_takes_live_writes_meanwhile_and_keeps_the_clock_in_one_piece
             // It goes on where it was after a crash.
             sync(&kv, &mut b);
             b = open(&kv, 5);
-            assert_eq!(b.transferred_to(P), after);
+            assert_eq!(b.transfer(P), Some((&*first, after.clone())));
         }
     }
     pull(&a, &mut b);

@@ -167,7 +167,9 @@ fn a_store_of_version_1_is_read_as_ever() {
         &(1..=6).map(|n| Dot::new(ActorId(0x1111), n)).collect()
     );
     assert!(found.is_whole(P));
-    assert_eq!(found.transferred_to(P), Some(key(b"counter", b"")));
+    let context: Clock = [Dot::new(ActorId(0x2222), 1)].into_iter().collect();
+    let transferred = Some((&context, Some(key(b"counter", b""))));
+    assert_eq!(found.transfer(P), transferred);
     assert_eq!(found.tally().pending, 1);
     for key in [
         key(b"register", b""),

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use dunlin_ring::PartitionId;
 
-use super::record::{PartitionRecord, partition_key, unseal_row};
+use super::record::{PartitionRecord, Standing, partition_key, unseal_row};
 use super::{Partition, Replica, StoreError};
-use crate::key;
+use crate::key::{self, Place};
 use crate::kv::Keyspace;
 
 impl Replica {
@@ -23,12 +23,42 @@ impl Replica {
                 .and_then(|()| self.check_pending(*partition, part))
                 .map_err(|broken| format!("partition {partition}: {broken}"))?;
         }
+        self.check_leftovers()?;
         self.check_hints()
+    }
+
+    /// What lies in epochs that are over is on the list of what is to be deleted.
+    fn check_leftovers(&self) -> Result<(), String> {
+        for partition in self
+            .shard
+            .iter()
+            .filter(|p| !self.leftovers.contains_key(*p))
+        {
+            let held = self.partitions.get(partition);
+            let epoch = held.map_or(u32::MAX, |part| part.rows_at.epoch);
+            let span = key::all_before(Place {
+                partition: *partition,
+                epoch,
+            });
+            for keyspace in [Keyspace::Rows, Keyspace::Pending, Keyspace::Log] {
+                if self.overlay.range(keyspace, &span).next().is_some() {
+                    let name = keyspace.name();
+                    return Err(format!("{name} of partition {partition} are left behind"));
+                }
+            }
+        }
+        for (partition, epoch) in &self.leftovers {
+            let held = self.partitions.get(partition);
+            if held.is_some_and(|part| part.rows_at.epoch < *epoch) {
+                return Err(format!("what partition {partition} holds is to be deleted"));
+            }
+        }
+        Ok(())
     }
 
     fn check_rows(&self, partition: PartitionId, part: &Partition) -> Result<(), String> {
         let (mut rows, mut bytes) = (0, 0);
-        for found in self.scan(partition, part, &key::rows_of(partition)) {
+        for found in self.scan(partition, part, &key::all_in(part.rows_at)) {
             let (stored_key, key, loaded) = match found {
                 // A partition that is being refilled after damage may still have it.
                 Err(StoreError::CorruptRow { .. }) if part.is_unvouched() => return Ok(()),
@@ -38,7 +68,7 @@ impl Replica {
             let value = loaded.stored.unwrap_or_default();
             bytes += (stored_key.len() + value.len()) as u64;
             let stored = unseal_row(&value);
-            if self.partition_of(&key) != partition || key::row(partition, &key) != stored_key {
+            if self.partition_of(&key) != partition || key::row(part.rows_at, &key) != stored_key {
                 return Err(format!("row {key:?} lies where it does not belong"));
             }
             for (dot, _) in loaded.row.cells() {
@@ -72,16 +102,20 @@ impl Replica {
             .map_err(|error| error.to_string())?;
         let record = match stored {
             None => PartitionRecord::default(),
-            Some(sealed) => PartitionRecord::unseal(&sealed).ok_or("its record is damaged")?,
+            Some(sealed) => match Standing::unseal(&sealed) {
+                Some(Standing::Held(record)) => record,
+                Some(Standing::GivenUp { .. }) => return Err("it was given up".to_owned()),
+                None => return Err("its record is damaged".to_owned()),
+            },
         };
         let mut clock = record.clock;
         let mut entries = 0;
         for entry in self
             .overlay
-            .range(Keyspace::Log, &key::log_in(partition, part.epoch))
+            .range(Keyspace::Log, &key::all_in(part.log_at()))
         {
             let (stored_key, value) = entry.map_err(|error| error.to_string())?;
-            let (_, dot) = key::parse_log(&stored_key).ok_or("a log entry has a damaged key")?;
+            let dot = key::parse_log(&stored_key).ok_or("a log entry has a damaged key")?;
             let row = key::parse_log_value(&value).ok_or("a log entry has a damaged value")?;
             if !part.clock().contains(&dot) {
                 return Err(format!("{dot:?} is logged and not in the clock"));
@@ -103,7 +137,8 @@ impl Replica {
                 part.clock()
             ));
         }
-        if (record.epoch, record.whole) != (part.epoch, part.is_whole())
+        if (record.epoch, record.rows_epoch) != (part.epoch, part.rows_at.epoch)
+            || record.whole != part.is_whole()
             || record.transfer.as_ref() != part.transfer()
         {
             return Err("a start would find another epoch, wholeness or transfer".to_owned());
@@ -125,7 +160,7 @@ impl Replica {
         let mut indexed = Vec::new();
         for entry in self
             .overlay
-            .range(Keyspace::Pending, &key::rows_of(partition))
+            .range(Keyspace::Pending, &key::all_in(part.rows_at))
         {
             indexed.push(entry.map_err(|error| error.to_string())?.0);
         }
@@ -137,7 +172,7 @@ impl Replica {
             return Ok(());
         }
         let mut pending = Vec::new();
-        for found in self.scan(partition, part, &key::rows_of(partition)) {
+        for found in self.scan(partition, part, &key::all_in(part.rows_at)) {
             let (stored_key, _, loaded) = found.map_err(|error| error.to_string())?;
             let stored = loaded.stored.and_then(|value| unseal_row(&value));
             if stored.is_some_and(|row| !row.past().is_empty()) {

@@ -4,12 +4,13 @@
 //! taken in slices of any size and added up. What a row remembers beside its cells is not part of
 //! it: that differs between owners that agree.
 
+use dunlin_crdt::Row;
 use dunlin_protocol::RowKey;
 use dunlin_ring::PartitionId;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::{Replica, StoreError};
-use crate::key;
+use crate::key::{self, Place};
 
 /// The rows that show something, by number and by content.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -28,36 +29,43 @@ impl PartitionDigest {
     }
 }
 
+/// What one stored row adds.
+pub(super) fn of_row(partition: PartitionId, key: &RowKey, mut row: Row) -> PartitionDigest {
+    if row.cells().is_empty() {
+        return PartitionDigest::default();
+    }
+    let past = row.past().clone();
+    row.strip(&past);
+    // As if it lay in epoch 0, whatever epoch it lies in here. The key seeds the hash, so that no
+    // bytes are copied to put the two together.
+    let place = Place {
+        partition,
+        epoch: 0,
+    };
+    let seed = xxh3_64_with_seed(&key::row(place, key), 0);
+    let hash = xxh3_64_with_seed(&row.encode(), seed);
+    PartitionDigest { rows: 1, hash }
+}
+
 impl Replica {
     /// The digest of up to so many rows after the one given, and where to go on; `None` at the end.
-    /// It reads every row, and so finds those that are damaged.
+    /// It reads every row, and so finds those that are damaged; [`scrub`](Self::scrub) names them.
     ///
     /// # Errors
-    /// [`StoreError::CorruptRow`], [`StoreError::Kv`].
+    /// [`StoreError::CorruptRow`], [`StoreError::CorruptKey`], [`StoreError::Kv`].
     pub fn digest(
         &self,
         partition: PartitionId,
         after: Option<&RowKey>,
         rows_max: usize,
     ) -> Result<(PartitionDigest, Option<RowKey>), StoreError> {
-        let part = self.owned_part(partition)?;
-        let span = key::rows_of(partition).after(after.map(|row| key::row(partition, row)));
-        let mut digest = PartitionDigest::default();
-        for (met, found) in self.scan(partition, part, &span).enumerate() {
-            let (stored_key, key, loaded) = found?;
-            let mut row = loaded.row;
-            if !row.cells().is_empty() {
-                let past = row.past().clone();
-                row.strip(&past);
-                // The key seeds the hash, so that no bytes are copied to put the two together.
-                let seed = xxh3_64_with_seed(&stored_key, 0);
-                let hash = xxh3_64_with_seed(&row.encode(), seed);
-                digest.add(PartitionDigest { rows: 1, hash });
-            }
-            if met + 1 >= rows_max {
-                return Ok((digest, Some(key)));
-            }
+        let slice = self.scrub(partition, after, rows_max)?;
+        if let Some(key) = slice.damaged.into_iter().next() {
+            return Err(StoreError::CorruptRow { partition, key });
         }
-        Ok((digest, None))
+        if slice.damaged_keys > 0 {
+            return Err(StoreError::CorruptKey { partition });
+        }
+        Ok((slice.digest, slice.next))
     }
 }

@@ -336,7 +336,7 @@ impl Replica {
         Ok(())
     }
 
-    fn in_shard(&self, partition: PartitionId) -> Result<PartitionId, StoreError> {
+    pub(super) fn in_shard(&self, partition: PartitionId) -> Result<PartitionId, StoreError> {
         if self.shard.contains(&partition) {
             Ok(partition)
         } else {

@@ -71,16 +71,8 @@ impl Overlay {
 
     pub(super) fn range(&self, keyspace: Keyspace, span: &Span) -> Merged<'_> {
         let (from, to) = (slice(&span.from), slice(&span.to));
-        // Ordered maps panic on bounds that enclose nothing; `a..=a` is fine, all else must ascend.
-        let empty = match (from, to) {
-            (Bound::Unbounded, _) | (_, Bound::Unbounded) => false,
-            (Bound::Included(from), Bound::Included(to)) => from > to,
-            (
-                Bound::Included(from) | Bound::Excluded(from),
-                Bound::Included(to) | Bound::Excluded(to),
-            ) => from >= to,
-        };
-        let words = (!empty).then(|| self.of(keyspace).range::<[u8], _>((from, to)).peekable());
+        let words = (!span.encloses_nothing())
+            .then(|| self.of(keyspace).range::<[u8], _>((from, to)).peekable());
         Merged {
             stored: self.kv.range(keyspace, from, to).peekable(),
             words,

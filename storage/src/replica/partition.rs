@@ -16,10 +16,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use dunlin_crdt::{ActorId, Clock, Dot, Row};
-use dunlin_ring::NodeId;
+use dunlin_ring::{NodeId, PartitionId};
 
 use super::record::PartitionRecord;
 use super::tally::Count;
+use crate::key::Place;
 
 /// An actor of this replica: it holds every event that it minted, which makes counters true.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +54,9 @@ pub(super) struct Transfer {
     pub(super) covered: Covered,
     /// The clock under which they came: that of the first page.
     pub(super) context: Clock,
+    /// Set when it was abandoned: the rows up to this one have their context back, and need no
+    /// transfer to be read. No page continues it any more.
+    pub(super) given_back: Option<Bytes>,
 }
 
 /// How far a transfer has come.
@@ -65,7 +69,19 @@ pub(super) enum Covered {
 }
 
 impl Transfer {
-    fn covers(&self, row: &[u8]) -> bool {
+    /// Whether the page after this row is its next one.
+    pub(super) fn is_continued_after(&self, row: &Bytes) -> bool {
+        self.given_back.is_none() && matches!(&self.covered, Covered::UpTo(last) if last == row)
+    }
+
+    pub(super) fn covers(&self, row: &[u8]) -> bool {
+        if self
+            .given_back
+            .as_ref()
+            .is_some_and(|last| row <= &last[..])
+        {
+            return false;
+        }
         match &self.covered {
             Covered::UpTo(last) => row <= &last[..],
             Covered::All => true,
@@ -77,10 +93,17 @@ impl Transfer {
 /// compared with is then at least one whole tick old.
 const TICKS_TO_SETTLE: u8 = 2;
 
+/// Up to so many ranges of dots a row remembers whatever it takes to strip it of those that the clock
+/// has. Beyond, it rather keeps some that need not be remembered than break what it remembers into
+/// more pieces.
+const PAST_PIECES: usize = 32;
+
 pub(super) struct Partition {
     /// The dots whose effect this replica holds.
     clock: Clock,
-    /// Which log is believed; see `key`.
+    /// Where its rows and its pending index lie: under the epoch in which it was gained.
+    pub(super) rows_at: Place,
+    /// Which log is believed; see `key`. Invariant: not before that of the rows.
     pub(super) epoch: u32,
     whole: bool,
     /// Whether rows may show dots that the clock lacks, as it was given up.
@@ -110,8 +133,16 @@ pub(super) struct Partition {
 
 impl Partition {
     /// A partition as its record and its log say; nothing is counted yet.
-    pub(super) fn new(record: PartitionRecord, pending: BTreeSet<Bytes>) -> Self {
+    pub(super) fn new(
+        partition: PartitionId,
+        record: PartitionRecord,
+        pending: BTreeSet<Bytes>,
+    ) -> Self {
         Self {
+            rows_at: Place {
+                partition,
+                epoch: record.rows_epoch,
+            },
             at_last_tick: record.clock.clone(),
             settled: record.clock.clone(),
             clock: record.clock,
@@ -129,6 +160,14 @@ impl Partition {
             unlogged: Clock::new(),
             rows: Count::default(),
             log: Count::default(),
+        }
+    }
+
+    /// Where the log lies that is believed.
+    pub(super) fn log_at(&self) -> Place {
+        Place {
+            epoch: self.epoch,
+            ..self.rows_at
         }
     }
 
@@ -187,6 +226,7 @@ impl Partition {
             whole: self.whole,
             unvouched: self.unvouched,
             epoch: self.epoch,
+            rows_epoch: self.rows_at.epoch,
             clock: self.clock.clone(),
             transfer: self.transfer.clone(),
         }
@@ -217,6 +257,17 @@ impl Partition {
     pub(super) fn claim_all(&mut self, clock: &Clock) {
         self.actor = self.actor.filter(|own| clock.highest(own.id) <= own.last);
         self.clock.join(clock);
+        self.changed();
+    }
+
+    /// Takes back that dots are held: what they did is lost here. Their log entries must be deleted
+    /// in the same batch.
+    pub(super) fn disclaim(&mut self, dots: &Clock) {
+        // An actor must hold every event that it ever minted.
+        self.actor = self.actor.filter(|own| dots.highest(own.id) == 0);
+        for clock in [&mut self.clock, &mut self.at_last_tick, &mut self.settled] {
+            *clock = clock.minus(dots);
+        }
         self.changed();
     }
 
@@ -268,7 +319,15 @@ impl Partition {
     /// cell keeps it: it would be erased, and should the transfer be given up, nobody would find it
     /// to give it the context back under which an event that we hold has emptied it.
     pub(super) fn fold(&self, stored: &[u8], row: &mut Row) {
-        row.strip(&self.clock);
+        if !row.past().is_empty() {
+            let stripped = row.past().minus(&self.clock);
+            let pieces = stripped.ranges_by_actor().count();
+            // What is left on the way of an abandoned transfer is its context with a hole for each
+            // row that it brought: as many in each of as many rows.
+            if pieces <= PAST_PIECES || pieces <= row.past().ranges_by_actor().count() {
+                row.strip(&self.clock);
+            }
+        }
         if let Some(transfer) = self
             .transfer
             .as_ref()

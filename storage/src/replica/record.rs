@@ -4,8 +4,10 @@
 //!   sealed    = bytes | low 32 bits of their xxh3
 //!   row       = sealed canonical row                     (its first byte is its version)
 //!   hint      = sealed: version 1 | canonical event
-//!   partition = sealed: version 1 | flags 1 | epoch 4 | clock, and if a transfer is under way:
-//!               covered (tag 1: up to a row, 2: all) | row key | context
+//!   partition = sealed: version 1 | flags 1 | epoch 4, and if it is held:
+//!               epoch of its rows 4, if not 0 | clock, and if a transfer is under way:
+//!               covered (tag 1: up to a row, 2: all) | row key | context, and if it was abandoned:
+//!               row key up to which the context was given back
 //!   close     = sealed: version 1 | flags 1 | actor 8 | last 8 | rows 8 | row bytes 8 | log 8 | log bytes 8
 //!               clock, row key and context are preceded by their length 4
 //! ```
@@ -24,6 +26,12 @@ const VERSION: u8 = 1;
 const FLAG_WHOLE: u8 = 1;
 const FLAG_TRANSFER: u8 = 2;
 const FLAG_UNVOUCHED: u8 = 4;
+/// It is not held any more, and nothing follows the epoch.
+const FLAG_GIVEN_UP: u8 = 8;
+/// It was gained while an earlier epoch was known.
+const FLAG_ROWS_EPOCH: u8 = 16;
+const FLAG_ABANDONED: u8 = 32;
+const FLAGS: u8 = FLAG_WHOLE | FLAG_TRANSFER | FLAG_UNVOUCHED | FLAG_ROWS_EPOCH | FLAG_ABANDONED;
 const FLAG_ACTOR: u8 = 1;
 const FLAG_COUNTS: u8 = 2;
 const COVERED_UP_TO: u8 = 1;
@@ -36,9 +44,25 @@ pub(super) struct PartitionRecord {
     pub(super) whole: bool,
     /// Whether it was distrusted, so that rows may show dots that the clock lacks.
     pub(super) unvouched: bool,
+    /// The epoch of the log that is believed.
     pub(super) epoch: u32,
+    /// The epoch of the rows and of the pending index.
+    pub(super) rows_epoch: u32,
     pub(super) clock: Clock,
     pub(super) transfer: Option<Transfer>,
+}
+
+/// How this node stands to a partition, as stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// It is held.
+    Held(PartitionRecord),
+    /// It was held, and is not any more.
+    GivenUp {
+        /// The last epoch that it had. What lies under it and before it is to be deleted, and is
+        /// never met again.
+        epoch: u32,
+    },
 }
 
 /// What a clean close promises of a partition.
@@ -103,17 +127,54 @@ pub(super) fn unseal_hint(sealed: &Bytes) -> Option<Event> {
     }
 }
 
+impl Standing {
+    pub(super) fn seal(&self) -> Bytes {
+        match self {
+            Self::Held(record) => record.seal(),
+            Self::GivenUp { epoch } => {
+                let mut out = vec![VERSION, FLAG_GIVEN_UP];
+                out.extend(epoch.to_be_bytes());
+                seal(out)
+            }
+        }
+    }
+
+    pub(super) fn unseal(sealed: &Bytes) -> Option<Self> {
+        let bytes = unseal(sealed)?;
+        match bytes.split_first_chunk::<2>()? {
+            (&[VERSION, FLAG_GIVEN_UP], epoch) => Some(Self::GivenUp {
+                epoch: u32::from_be_bytes(epoch.try_into().ok()?),
+            }),
+            (&[VERSION, flags], _) => {
+                PartitionRecord::read(flags, bytes.slice(2..)).map(Self::Held)
+            }
+            _ => None,
+        }
+    }
+
+    /// The last epoch that it had.
+    pub(super) fn epoch(&self) -> u32 {
+        match self {
+            Self::Held(record) => record.epoch,
+            Self::GivenUp { epoch } => *epoch,
+        }
+    }
+}
+
 impl PartitionRecord {
     pub(super) fn seal(&self) -> Bytes {
-        let whole = if self.whole { FLAG_WHOLE } else { 0 };
-        let transfer = if self.transfer.is_some() {
-            FLAG_TRANSFER
-        } else {
-            0
-        };
-        let unvouched = if self.unvouched { FLAG_UNVOUCHED } else { 0 };
-        let mut out = vec![VERSION, whole | transfer | unvouched];
+        let given_back = self.transfer.as_ref().and_then(|t| t.given_back.as_ref());
+        let flag = |set: bool, flag: u8| if set { flag } else { 0 };
+        let flags = flag(self.whole, FLAG_WHOLE)
+            | flag(self.transfer.is_some(), FLAG_TRANSFER)
+            | flag(self.unvouched, FLAG_UNVOUCHED)
+            | flag(self.rows_epoch > 0, FLAG_ROWS_EPOCH)
+            | flag(given_back.is_some(), FLAG_ABANDONED);
+        let mut out = vec![VERSION, flags];
         out.extend(self.epoch.to_be_bytes());
+        if self.rows_epoch > 0 {
+            out.extend(self.rows_epoch.to_be_bytes());
+        }
         put(&mut out, &self.clock.encode());
         if let Some(transfer) = &self.transfer {
             match &transfer.covered {
@@ -128,17 +189,23 @@ impl PartitionRecord {
             }
             put(&mut out, &transfer.context.encode());
         }
+        if let Some(row) = given_back {
+            put(&mut out, row);
+        }
         seal(out)
     }
 
-    pub(super) fn unseal(sealed: &Bytes) -> Option<Self> {
-        let bytes = unseal(sealed)?;
-        let (&[version, flags], rest) = bytes.split_first_chunk::<2>()?;
-        let (epoch, rest) = rest.split_first_chunk::<4>()?;
-        let mut rest = bytes.slice_ref(rest);
-        if version != VERSION || flags & !(FLAG_WHOLE | FLAG_TRANSFER | FLAG_UNVOUCHED) != 0 {
+    /// Reads what follows the flags.
+    fn read(flags: u8, mut rest: Bytes) -> Option<Self> {
+        if flags & !FLAGS != 0 || flags & (FLAG_TRANSFER | FLAG_ABANDONED) == FLAG_ABANDONED {
             return None;
         }
+        let epoch = take_epoch(&mut rest)?;
+        let rows_epoch = if flags & FLAG_ROWS_EPOCH == 0 {
+            0
+        } else {
+            take_epoch(&mut rest)?
+        };
         let clock = Clock::decode(&take(&mut rest)?).ok()?;
         let transfer = if flags & FLAG_TRANSFER == 0 {
             None
@@ -151,16 +218,23 @@ impl PartitionRecord {
                 COVERED_ALL => Covered::All,
                 _ => return None,
             };
+            let context = Clock::decode(&take(&mut rest)?).ok()?;
+            let given_back = if flags & FLAG_ABANDONED == 0 {
+                None
+            } else {
+                Some(take(&mut rest)?)
+            };
             Some(Transfer {
                 covered,
-                context: Clock::decode(&take(&mut rest)?).ok()?,
+                context,
+                given_back,
             })
         };
-        let epoch = u32::from_be_bytes(*epoch);
         rest.is_empty().then_some(Self {
             whole: flags & FLAG_WHOLE != 0,
             unvouched: flags & FLAG_UNVOUCHED != 0,
             epoch,
+            rows_epoch,
             clock,
             transfer,
         })
@@ -219,6 +293,13 @@ fn put(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
+fn take_epoch(rest: &mut Bytes) -> Option<u32> {
+    let (epoch, _) = rest.split_first_chunk::<4>()?;
+    let epoch = u32::from_be_bytes(*epoch);
+    *rest = rest.slice(4..);
+    Some(epoch)
+}
+
 fn take(rest: &mut Bytes) -> Option<Bytes> {
     let (length, _) = rest.split_first_chunk::<4>()?;
     let length = u32::from_be_bytes(*length) as usize;
@@ -251,13 +332,29 @@ mod tests {
         let transfer = Some(Transfer {
             covered,
             context: clock(),
+            given_back: None,
         });
         PartitionRecord {
             whole: true,
             unvouched: false,
             epoch: 7,
+            rows_epoch: 0,
             clock: clock(),
             transfer,
+        }
+    }
+
+    /// Regained, and with a transfer that is being abandoned.
+    fn moved() -> PartitionRecord {
+        let transfer = Some(Transfer {
+            covered: Covered::All,
+            context: clock(),
+            given_back: Some(Bytes::from_static(b"back")),
+        });
+        PartitionRecord {
+            rows_epoch: 6,
+            transfer,
+            ..partition()
         }
     }
 
@@ -295,7 +392,13 @@ mod tests {
     fn records_have_their_golden_bytes_and_come_back() {
         let sealed = partition().seal();
         assert_eq!(hex(&sealed), GOLDEN_PARTITION);
-        assert_eq!(PartitionRecord::unseal(&sealed), Some(partition()));
+        assert_eq!(Standing::unseal(&sealed), Some(Standing::Held(partition())));
+        let sealed = moved().seal();
+        assert_eq!(hex(&sealed), GOLDEN_MOVED);
+        assert_eq!(Standing::unseal(&sealed), Some(Standing::Held(moved())));
+        let given_up = Standing::GivenUp { epoch: 9 };
+        assert_eq!(hex(&given_up.seal()), GOLDEN_GIVEN_UP);
+        assert_eq!(Standing::unseal(&given_up.seal()), Some(given_up));
         let sealed = close().seal();
         assert_eq!(hex(&sealed), GOLDEN_CLOSE);
         assert_eq!(CloseRecord::unseal(&sealed), Some(close()));
@@ -310,6 +413,9 @@ mod tests {
 
     const GOLDEN_PARTITION: &str = "01030000000700000016010000000000000001010100000000000000020105000100000003726f7700000016\
         010000000000000001010100000000000000020105009abaed2e";
+    const GOLDEN_MOVED: &str = "013300000007000000060000001601000000000000000101010000000000000002010500020000000000000016\
+        01000000000000000101010000000000000002010500000000046261636beba2ff05";
+    const GOLDEN_GIVEN_UP: &str = "01080000000991eca5e0";
     const GOLDEN_CLOSE: &str = "0103000000000000000100000000000000020000000000000003000000000000000400000000000000050000\
         000000000006cbf09e19";
     const GOLDEN_HINT: &str =
@@ -322,12 +428,17 @@ mod tests {
         let all = Some(Transfer {
             covered: Covered::All,
             context: Clock::new(),
+            given_back: None,
         });
         for record in [
             PartitionRecord::default(),
             PartitionRecord {
-                transfer: all,
+                transfer: all.clone(),
                 ..partition()
+            },
+            PartitionRecord {
+                transfer: all,
+                ..moved()
             },
             PartitionRecord {
                 whole: false,
@@ -335,7 +446,10 @@ mod tests {
                 ..partition()
             },
         ] {
-            assert_eq!(PartitionRecord::unseal(&record.seal()), Some(record));
+            assert_eq!(
+                Standing::unseal(&record.seal()),
+                Some(Standing::Held(record))
+            );
         }
         for record in [
             CloseRecord {
@@ -357,15 +471,17 @@ mod tests {
 
     #[test]
     fn a_flipped_bit_or_a_missing_byte_is_seen() {
-        let sealed = partition().seal();
-        for bit in 0..sealed.len() * 8 {
-            let mut bad = sealed.to_vec();
-            bad[bit / 8] ^= 1 << (bit % 8);
-            assert_eq!(PartitionRecord::unseal(&bad.into()), None, "bit {bit}");
+        let given_up = Standing::GivenUp { epoch: 9 };
+        for sealed in [partition().seal(), moved().seal(), given_up.seal()] {
+            for bit in 0..sealed.len() * 8 {
+                let mut bad = sealed.to_vec();
+                bad[bit / 8] ^= 1 << (bit % 8);
+                assert_eq!(Standing::unseal(&bad.into()), None, "bit {bit}");
+            }
+            for length in 0..sealed.len() {
+                assert_eq!(Standing::unseal(&sealed.slice(..length)), None);
+            }
+            assert_eq!(CloseRecord::unseal(&sealed), None);
         }
-        for length in 0..sealed.len() {
-            assert_eq!(PartitionRecord::unseal(&sealed.slice(..length)), None);
-        }
-        assert_eq!(CloseRecord::unseal(&sealed), None);
     }
 }

@@ -103,11 +103,11 @@ impl Replica {
             }
             entries += 1;
             if !found.contains_key(&key) {
-                let loaded = self.load(partition, part, &key::row(partition, &key))?;
+                let loaded = self.load(partition, part, &key::row(part.rows_at, &key))?;
                 bytes += row_bytes(&key, &loaded);
                 let row = RepairRow {
                     key: key.clone(),
-                    row: part.vouched_row(&key::row(partition, &key), loaded.row),
+                    row: part.vouched_row(&key::row(part.rows_at, &key), loaded.row),
                     dots: Clock::new(),
                 };
                 found.insert(key.clone(), row);
@@ -174,7 +174,7 @@ impl Replica {
             }
         }
         let row = |(key, dots): (&RowKey, Clock)| {
-            let row = part.vouched_row(&key::row(partition, key), self.row(key)?);
+            let row = part.vouched_row(&key::row(part.rows_at, key), self.row(key)?);
             Ok(RepairRow {
                 key: key.clone(),
                 row,
@@ -205,7 +205,7 @@ impl Replica {
             .iter()
             .filter(|sent| self.partition_of(&sent.key) == partition)
         {
-            let stored_key = key::row(partition, &sent.key);
+            let stored_key = key::row(part.rows_at, &sent.key);
             let mut loaded = self.load(partition, part, &stored_key)?;
             loaded.row.join(part.clock(), &sent.row, context);
             let cells = sent.row.cells().iter().map(|(dot, _)| *dot);
@@ -263,7 +263,7 @@ impl Replica {
                 Coverage::Differences
             }
             None => {
-                for found in self.scan(partition, part, &key::rows_in(partition, range)) {
+                for found in self.scan(partition, part, &key::rows_in(part.rows_at, range)) {
                     let (_, key, loaded) = found?;
                     if page.push(key, loaded) == Room::None {
                         break;
@@ -289,12 +289,12 @@ impl Replica {
         range: &RowRange,
         dots: Clock,
     ) -> Result<Option<BTreeMap<Bytes, RowKey>>, StoreError> {
-        let span = key::rows_in(partition, range);
+        let span = key::rows_in(part.rows_at, range);
         let mut keys = BTreeMap::new();
         for touched in self.touched(partition, part, dots) {
             match touched {
                 Ok((_, key)) => {
-                    let stored_key = key::row(partition, &key);
+                    let stored_key = key::row(part.rows_at, &key);
                     if span.contains(&stored_key) {
                         keys.insert(stored_key, key);
                     }
@@ -307,7 +307,7 @@ impl Replica {
     }
 
     /// Each of the dots with the row that it touched, by the log.
-    fn touched<'a>(
+    pub(super) fn touched<'a>(
         &'a self,
         partition: PartitionId,
         part: &'a Partition,
@@ -331,7 +331,7 @@ impl Replica {
 }
 
 /// Why a dot could not be traced to its row.
-enum Untraced {
+pub(super) enum Untraced {
     LogTooShort,
     Store(StoreError),
 }
@@ -357,7 +357,7 @@ impl LogWalk<'_> {
             return Err(Untraced::LogTooShort);
         };
         let (stored_key, value) = entry.map_err(|error| Untraced::Store(error.into()))?;
-        let (_, dot) = key::parse_log(&stored_key).ok_or_else(corrupt)?;
+        let dot = key::parse_log(&stored_key).ok_or_else(corrupt)?;
         if dot != Dot::new(self.actor, counter) {
             return Err(Untraced::LogTooShort);
         }

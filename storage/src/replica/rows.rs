@@ -30,7 +30,9 @@ impl Replica {
         let partition = self.partition_of(key);
         match self.partitions.get(&partition) {
             None => Ok(Row::new()),
-            Some(part) => Ok(self.load(partition, part, &key::row(partition, key))?.row),
+            Some(part) => Ok(self
+                .load(partition, part, &key::row(part.rows_at, key))?
+                .row),
         }
     }
 
@@ -53,13 +55,17 @@ impl Replica {
         range: &RowRange,
         from: Bound<&RowKey>,
     ) -> impl Iterator<Item = Result<(RowKey, Row), StoreError>> + use<'a> {
-        let span = key::rows_in(partition, range).narrowed(match from {
-            Bound::Included(row) => Bound::Included(key::row(partition, row)),
-            Bound::Excluded(row) => Bound::Excluded(key::row(partition, row)),
-            Bound::Unbounded => Bound::Unbounded,
-        });
         let part = self.partitions.get(&partition);
-        part.into_iter().flat_map(move |part| {
+        let within = part.map(|part| {
+            let place = part.rows_at;
+            let span = key::rows_in(place, range).narrowed(match from {
+                Bound::Included(row) => Bound::Included(key::row(place, row)),
+                Bound::Excluded(row) => Bound::Excluded(key::row(place, row)),
+                Bound::Unbounded => Bound::Unbounded,
+            });
+            (part, span)
+        });
+        within.into_iter().flat_map(move |(part, span)| {
             self.scan(partition, part, &span)
                 .map(|found| found.map(|(_, key, loaded)| (key, loaded.row)))
         })

@@ -157,8 +157,14 @@ impl Replica {
             return Ok(0);
         };
         let (count, span) = match keyspace {
-            Keyspace::Log => (&mut part.log, key::log_in(partition, part.epoch)),
-            _ => (&mut part.rows, key::rows_of(partition)),
+            Keyspace::Log => {
+                let span = key::all_in(part.log_at());
+                (&mut part.log, span)
+            }
+            _ => {
+                let span = key::all_in(part.rows_at);
+                (&mut part.rows, span)
+            }
         };
         if count.is_exact() {
             return Ok(0);

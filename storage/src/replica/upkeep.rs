@@ -36,10 +36,10 @@ impl Replica {
         entries_max: usize,
     ) -> Result<usize, StoreError> {
         let part = self.owned_part(partition)?;
-        let (epoch, stale_log) = (part.epoch, part.stale_log);
+        let (epoch, log_at, stale_log) = (part.epoch, part.log_at(), part.stale_log);
         let mut forgotten = 0;
         if stale_log {
-            let stale = self.log_keys(&key::log_before(partition, epoch), entries_max)?;
+            let stale = self.log_keys(&key::all_before(log_at), entries_max)?;
             forgotten += stale.len();
             if stale.len() < entries_max
                 && let Some(part) = self.partitions.get_mut(&partition)
@@ -67,7 +67,7 @@ impl Replica {
             let keys = self.log_keys(&key::log_of(partition, epoch, (actor, first, last)), left)?;
             // Where the budget ended, entries may be left after the last one met.
             let cleared = match keys.last().and_then(|key| key::parse_log(key)) {
-                Some((_, dot)) if keys.len() == left => dot.counter,
+                Some(dot) if keys.len() == left => dot.counter,
                 Some(_) | None => last,
             };
             if !keys.is_empty() && !staged_clock {
@@ -146,7 +146,7 @@ impl Replica {
         rows_max: usize,
     ) -> Result<Option<RowKey>, StoreError> {
         let part = self.owned_part(partition)?;
-        let span = key::rows_of(partition).after(after.map(|row| key::row(partition, row)));
+        let span = key::all_in(part.rows_at).after(after.map(|row| key::row(part.rows_at, row)));
         let mut expired = Vec::new();
         let mut last = None;
         for (met, found) in self.scan(partition, part, &span).enumerate() {
@@ -181,8 +181,8 @@ impl Replica {
         bucket: BucketId,
         rows_max: usize,
     ) -> Result<Progress, StoreError> {
-        self.owned_part(partition)?;
-        let span = key::rows_of_bucket(partition, bucket);
+        let part = self.owned_part(partition)?;
+        let span = key::rows_of_bucket(part.rows_at, bucket);
         let mut dropped = Vec::new();
         for entry in self.overlay.range(Keyspace::Rows, &span).take(rows_max) {
             dropped.push(entry?);

@@ -12,7 +12,7 @@
 //! owner whose clock has all of the first page's. Until its end the partition's clock does not grow
 //! by what the pages bring; see `partition`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use dunlin_crdt::{Clock, Dot, Row};
@@ -20,24 +20,27 @@ use dunlin_protocol::RowKey;
 use dunlin_protocol::peer::KeyedRow;
 use dunlin_ring::PartitionId;
 
+use super::abandon::{SLICE_ROWS, Slice};
 use super::partition::{Covered, Transfer};
 use super::repair::{Page, Room};
 use super::rows::Loaded;
-use super::{Partition, Replica, StoreError};
+use super::{Partition, Progress, Replica, StoreError};
 use crate::key;
-use crate::kv::Keyspace;
 
 /// What became of a page.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WholeTaken {
     /// It was taken, and staged.
     Taken {
         /// How many of our rows changed.
         rows_changed: usize,
+        /// After which row the next page starts; `None` if this was the last. Before the one that the
+        /// page named if it passes over more rows of ours than one batch should change.
+        next: Option<RowKey>,
     },
     /// It does not continue the transfer: another page came before it, or its sender knows less than
-    /// the sender of the first page. Nothing was staged; ask from the beginning, or after
-    /// [`Replica::transferred_to`].
+    /// the sender of the first page; or another transfer has to be abandoned first. Nothing was
+    /// taken. Ask after the row of [`Replica::transfer`], or abandon that one and begin anew.
     OutOfOrder,
 }
 
@@ -54,7 +57,7 @@ impl Replica {
         bytes_max: usize,
     ) -> Result<(Vec<KeyedRow>, Clock, Option<RowKey>), StoreError> {
         let part = self.owned_part(partition)?;
-        let span = key::rows_of(partition).after(after.map(|row| key::row(partition, row)));
+        let span = key::all_in(part.rows_at).after(after.map(|row| key::row(part.rows_at, row)));
         let mut page = Page::of_bytes(usize::MAX, bytes_max);
         for found in self.scan(partition, part, &span) {
             let (stored_key, key, mut loaded) = found?;
@@ -68,9 +71,17 @@ impl Replica {
     }
 
     /// Takes a page: joins its rows, read under `context`, into ours, and the empty row into those
-    /// of ours that it passes over. A damaged row of ours is replaced by what came.
+    /// of ours that it passes over. A damaged row of ours is replaced by what came. Of our own rows
+    /// it passes over so many that the batch stays bounded; see [`WholeTaken::Taken`].
     ///
-    /// A page without `after` begins a transfer, in place of one that is under way.
+    /// A page without `after` begins a transfer. One that is under way is abandoned before, a slice
+    /// each time: until that is done, the page is refused.
+    ///
+    /// A page with `after` continues the transfer, and is refused unless its sender's clock covers
+    /// the [context](Self::transfer) of the first page. At the end that context is claimed for all
+    /// rows. A sender that lacks an event of it, because it is another owner or because it lost its
+    /// disk meanwhile, does not send what the event did; claimed nevertheless, it would read as
+    /// removed, here and then everywhere.
     ///
     /// # Errors
     /// [`StoreError`]; nothing was staged of the page.
@@ -82,38 +93,44 @@ impl Replica {
         next: Option<&RowKey>,
         context: &Clock,
     ) -> Result<WholeTaken, StoreError> {
-        let after = after.map(|row| key::row(partition, row));
-        let continued = self
-            .owned_part(partition)?
-            .transfer()
-            .filter(|_| after.is_some());
-        let transfer_context = match (&after, continued) {
-            (None, _) => {
-                self.abandon_transfer(partition)?;
-                context.clone()
-            }
+        let rows_at = self.owned_part(partition)?.rows_at;
+        let after = after.map(|row| key::row(rows_at, row));
+        let next = next.map(|row| key::row(rows_at, row));
+        if next.is_some() && next <= after {
+            return Ok(WholeTaken::OutOfOrder);
+        }
+        if after.is_none() && self.abandon_some(partition, SLICE_ROWS)? == Progress::More {
+            return Ok(WholeTaken::OutOfOrder);
+        }
+        let transfer_context = match (&after, self.owned_part(partition)?.transfer()) {
+            (None, _) => context.clone(),
             (Some(after), Some(transfer))
-                if transfer.covered == Covered::UpTo(after.clone())
-                    && transfer.context.is_subset(context) =>
+                if transfer.is_continued_after(after) && transfer.context.is_subset(context) =>
             {
                 transfer.context.clone()
             }
             (Some(_), _) => return Ok(WholeTaken::OutOfOrder),
         };
-        let next = next.map(|row| key::row(partition, row));
-        let mut span = key::rows_of(partition).after(after);
+        let mut span = key::all_in(rows_at).after(after);
         if let Some(last) = &next {
             span = span.up_to(last.clone());
         }
 
         let empty = Row::new();
-        let mut ours = self.load_damaged_too(partition, &span)?;
+        let Slice {
+            rows: mut ours,
+            cut,
+        } = self.load_slice(partition, &span, SLICE_ROWS)?;
+        if let Some(last) = &cut {
+            span = span.up_to(last.clone());
+        }
+        let next = cut.or(next);
         let mut theirs: BTreeMap<Bytes, &Row> = BTreeMap::new();
         for sent in rows
             .iter()
             .filter(|sent| self.partition_of(&sent.key) == partition)
         {
-            let stored_key = key::row(partition, &sent.key);
+            let stored_key = key::row(rows_at, &sent.key);
             if span.contains(&stored_key) {
                 ours.entry(stored_key.clone()).or_insert_with(|| Loaded {
                     row: Row::new(),
@@ -136,11 +153,13 @@ impl Replica {
         for ((actor, counter), stored_key) in &new {
             self.claim_and_log(partition, Dot::new(*actor, *counter), stored_key);
         }
+        let go_on_after = next.as_ref().and_then(key::parse_row);
         if let Some(part) = self.partitions.get_mut(&partition) {
             let covered = next.map_or(Covered::All, Covered::UpTo);
             part.set_transfer(Some(Transfer {
                 covered,
                 context: transfer_context,
+                given_back: None,
             }));
         }
         let mut rows_changed = 0;
@@ -148,16 +167,30 @@ impl Replica {
             rows_changed += usize::from(self.store(partition, &stored_key, loaded));
         }
         self.stage_record(partition);
-        Ok(WholeTaken::Taken { rows_changed })
+        Ok(WholeTaken::Taken {
+            rows_changed,
+            next: go_on_after,
+        })
     }
 
-    /// The row up to which a transfer under way has come: it can be taken up after it. `None` if
-    /// none is, or if it has come to the end.
-    pub fn transferred_to(&self, partition: PartitionId) -> Option<RowKey> {
-        match &self.partitions.get(&partition)?.transfer()?.covered {
-            Covered::UpTo(row) => key::parse_row(row),
-            Covered::All => None,
+    /// The transfer under way, over restarts too: the clock of its first page, and the last row that
+    /// it has brought; no row if it has come to the end and waits for [`claim`](Self::claim). One
+    /// that is being abandoned is none.
+    ///
+    /// It can be taken up after that row, from any owner whose clock covers that of the first page.
+    /// The source of the first page does, whether it or this node was started anew, unless it lost
+    /// events with its disk; another owner does only once it was sent all that the source held then.
+    /// [`take_whole_page`](Self::take_whole_page) refuses the pages of those that do not.
+    pub fn transfer(&self, partition: PartitionId) -> Option<(&Clock, Option<RowKey>)> {
+        let transfer = self.partitions.get(&partition)?.transfer()?;
+        if transfer.given_back.is_some() {
+            return None;
         }
+        let last = match &transfer.covered {
+            Covered::UpTo(row) => Some(key::parse_row(row)?),
+            Covered::All => None,
+        };
+        Some((&transfer.context, last))
     }
 
     /// Claims every dot that a row shows, if the partition was distrusted or has a transfer under way.
@@ -170,18 +203,25 @@ impl Replica {
         {
             return Ok(());
         }
-        let rows = self.load_damaged_too(partition, &key::rows_of(partition))?;
-        let mut new = BTreeMap::new();
-        for (stored_key, loaded) in rows {
-            for (dot, _) in loaded.row.cells() {
-                if !self.clock(partition).contains(dot) {
-                    new.insert((dot.actor, dot.counter), stored_key.clone());
+        let mut span = key::all_in(self.owned_part(partition)?.rows_at);
+        loop {
+            let Slice { rows, cut } = self.load_slice(partition, &span, SLICE_ROWS)?;
+            let mut new = BTreeMap::new();
+            for (stored_key, loaded) in rows {
+                for (dot, _) in loaded.row.cells() {
+                    if !self.clock(partition).contains(dot) {
+                        new.insert((dot.actor, dot.counter), stored_key.clone());
+                    }
                 }
+                self.store(partition, &stored_key, loaded);
             }
-            self.store(partition, &stored_key, loaded);
-        }
-        for ((actor, counter), stored_key) in new {
-            self.claim_and_log(partition, Dot::new(actor, counter), &stored_key);
+            for ((actor, counter), stored_key) in new {
+                self.claim_and_log(partition, Dot::new(actor, counter), &stored_key);
+            }
+            if cut.is_none() {
+                break;
+            }
+            span = span.after(cut);
         }
         if let Some(part) = self.partitions.get_mut(&partition) {
             part.mark_vouched();
@@ -201,7 +241,8 @@ impl Replica {
         let Some(transfer) = part.transfer() else {
             return false;
         };
-        if transfer.covered != Covered::All || !clock.is_subset(&transfer.context) {
+        let ended = transfer.covered == Covered::All && transfer.given_back.is_none();
+        if !ended || !clock.is_subset(&transfer.context) {
             return false;
         }
         let context = transfer.context.clone();
@@ -209,75 +250,5 @@ impl Replica {
         part.claim_all(&context);
         self.stage_record(partition);
         true
-    }
-
-    /// Gives up a transfer, if one is under way, but nothing that it brought: the rows get their
-    /// context back, and their dots are claimed one by one. For one that will not be taken up again:
-    /// until then, no clock tells of what only it has brought.
-    ///
-    /// Cost: every row that the transfer covered is read and written, in one batch.
-    ///
-    /// # Errors
-    /// [`StoreError`]; nothing was staged.
-    pub fn abandon_transfer(&mut self, partition: PartitionId) -> Result<(), StoreError> {
-        let Some(transfer) = self.owned_part(partition)?.transfer().cloned() else {
-            return Ok(());
-        };
-        let mut span = key::rows_of(partition);
-        if let Covered::UpTo(last) = &transfer.covered {
-            span = span.up_to(last.clone());
-        }
-        let rows = self.load_damaged_too(partition, &span)?;
-        if let Some(part) = self.partitions.get_mut(&partition) {
-            part.set_transfer(None);
-        }
-        let mut new = BTreeMap::new();
-        for (stored_key, loaded) in rows {
-            for (dot, _) in loaded.row.cells() {
-                if transfer.context.contains(dot) && !self.clock(partition).contains(dot) {
-                    new.insert((dot.actor, dot.counter), stored_key.clone());
-                }
-            }
-            // Before their dots are claimed: so their pasts are the context less a clock in one
-            // piece, and not less one in thousands.
-            self.store(partition, &stored_key, loaded);
-        }
-        for ((actor, counter), stored_key) in new {
-            self.claim_and_log(partition, Dot::new(actor, counter), &stored_key);
-        }
-        self.stage_record(partition);
-        Ok(())
-    }
-
-    /// Our rows of a span; one that is damaged counts as empty, as its data is lost here. So do
-    /// pending entries without a row.
-    fn load_damaged_too(
-        &self,
-        partition: PartitionId,
-        span: &key::Span,
-    ) -> Result<BTreeMap<Bytes, Loaded>, StoreError> {
-        let part = self.owned_part(partition)?;
-        let mut keys = BTreeSet::new();
-        for entry in self.overlay.range(Keyspace::Rows, span) {
-            keys.insert(entry?.0);
-        }
-        keys.extend(
-            part.pending
-                .iter()
-                .filter(|key| span.contains(key))
-                .cloned(),
-        );
-        let mut rows = BTreeMap::new();
-        for stored_key in keys {
-            let loaded = match self.load(partition, part, &stored_key) {
-                Err(StoreError::CorruptRow { .. } | StoreError::CorruptKey { .. }) => Loaded {
-                    row: Row::new(),
-                    stored: self.overlay.get(Keyspace::Rows, &stored_key)?,
-                },
-                other => other?,
-            };
-            rows.insert(stored_key, loaded);
-        }
-        Ok(rows)
     }
 }

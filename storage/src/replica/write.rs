@@ -111,7 +111,7 @@ impl Replica {
                     actors.entry(partition).or_insert(drawn)
                 }
             };
-            let stored_key = key::row(partition, key);
+            let stored_key = key::row(part.rows_at, key);
             if !touched.contains_key(&stored_key) {
                 let loaded = self.load(partition, part, &stored_key)?;
                 touched.insert(stored_key.clone(), (partition, loaded));
@@ -163,7 +163,7 @@ impl Replica {
     pub fn take(&mut self, key: &RowKey, event: &Event) -> Result<Taken, StoreError> {
         let partition = self.partition_of(key);
         let part = self.owned_part(partition)?;
-        let stored_key = key::row(partition, key);
+        let stored_key = key::row(part.rows_at, key);
         // A dot that is held came with all that it replaces, whichever way it came.
         if part.clock().contains(&event.dot) {
             return Ok(Taken::Known);

@@ -405,7 +405,8 @@ impl Cluster {
         // What an earlier life of the node left unfinished is taken up, or begun anew.
         let after = self.nodes[to]
             .replica
-            .transferred_to(P)
+            .transfer(P)
+            .and_then(|(_, last)| last)
             .filter(|_| self.rng.bool());
         self.transfers.push(Transfer {
             to,

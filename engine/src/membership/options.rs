@@ -1,0 +1,113 @@
+//! What can be set about membership, and what foca makes of it.
+
+use std::num::{NonZeroU8, NonZeroUsize};
+use std::time::Duration;
+
+use foca::{Config, PeriodicParams};
+
+use super::wire::DATAGRAM_BYTES_MAX;
+
+/// Periods and counts. Times are in milliseconds.
+///
+/// A probe that is not answered within `probe_rtt_ms` is sent by `indirect_probes` others as well, which
+/// takes two round trips more: `probe_every_ms` must leave room for both. All nodes of a cluster should
+/// have the same figures.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MembershipOptions {
+    /// How often a node probes one other, each in its turn.
+    pub probe_every_ms: u64,
+    /// How long the answer to a probe may take before others are asked to probe.
+    pub probe_rtt_ms: u64,
+    /// How many others are asked.
+    pub indirect_probes: usize,
+    /// How long the suspected has to say that it lives, with up to three nodes; grows by an eighth
+    /// whenever the number of nodes doubles, as word then takes longer to get there and back.
+    pub suspicion_ms: u64,
+    /// How often news is passed on, while there is any.
+    pub gossip_every_ms: u64,
+    /// To how many others.
+    pub gossip_fanout: usize,
+    /// How often one other is asked whom it knows.
+    pub announce_every_ms: u64,
+    /// How often one that is down is asked whether it still is: what joins halves again after a split.
+    pub announce_down_every_ms: u64,
+    /// How often seeds that are not members are called.
+    pub seeds_every_ms: u64,
+    /// How long a node that knows nobody waits for an answer of its seeds, at first.
+    pub join_first_ms: u64,
+    /// The same at the most: each wait is twice as long as the one before.
+    pub join_max_ms: u64,
+    /// How long a node that is down is remembered.
+    pub remember_down_ms: u64,
+}
+
+impl Default for MembershipOptions {
+    fn default() -> Self {
+        Self {
+            probe_every_ms: 350,
+            probe_rtt_ms: 130,
+            indirect_probes: 4,
+            suspicion_ms: 1_000,
+            gossip_every_ms: 100,
+            gossip_fanout: 3,
+            announce_every_ms: 10_000,
+            announce_down_every_ms: 5_000,
+            seeds_every_ms: 10_000,
+            join_first_ms: 200,
+            join_max_ms: 5_000,
+            remember_down_ms: 24 * 3_600_000,
+        }
+    }
+}
+
+impl MembershipOptions {
+    /// How long a suspected node of a cluster of `nodes` has to say that it lives.
+    pub fn suspicion_ms(&self, nodes: usize) -> u64 {
+        let doublings = u64::from((nodes.max(2) / 2).ilog2());
+        self.suspicion_ms
+            .saturating_add(self.suspicion_ms.saturating_mul(doublings) / 8)
+    }
+
+    /// How often one node passes on one piece of news in a cluster of `nodes`.
+    ///
+    /// News that every node sends `t` times to somebody misses a given node with the chance e^-t: SWIM has
+    /// no second way for it, so `t` leaves less than one miss in 10,000 deaths in a cluster of 100.
+    pub fn transmissions(nodes: usize) -> u8 {
+        let doublings = nodes.max(1).ilog2();
+        u8::try_from(7 + 2 * doublings).unwrap_or(u8::MAX)
+    }
+
+    /// foca's settings for a cluster of `nodes`. The periods are the same for any, as foca can't change them.
+    pub(crate) fn config(&self, nodes: usize) -> Config {
+        let probe_rtt = self.probe_rtt_ms.max(1);
+        Config {
+            // foca wants the period to be the longer one.
+            probe_period: ms(self.probe_every_ms.max(probe_rtt.saturating_add(1))),
+            probe_rtt: ms(probe_rtt),
+            num_indirect_probes: at_least_one(self.indirect_probes),
+            max_transmissions: NonZeroU8::new(Self::transmissions(nodes)).unwrap_or(NonZeroU8::MIN),
+            suspect_to_down_after: ms(self.suspicion_ms(nodes)),
+            remove_down_after: Some(ms(self.remember_down_ms)),
+            max_packet_size: at_least_one(DATAGRAM_BYTES_MAX),
+            notify_down_members: true,
+            periodic_announce: periodic(self.announce_every_ms, 1),
+            periodic_announce_to_down_members: periodic(self.announce_down_every_ms, 1),
+            periodic_gossip: periodic(self.gossip_every_ms, self.gossip_fanout),
+        }
+    }
+}
+
+fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms.max(1))
+}
+
+fn at_least_one(count: usize) -> NonZeroUsize {
+    NonZeroUsize::new(count).unwrap_or(NonZeroUsize::MIN)
+}
+
+fn periodic(every_ms: u64, members: usize) -> Option<PeriodicParams> {
+    Some(PeriodicParams {
+        frequency: ms(every_ms),
+        num_members: at_least_one(members),
+    })
+}
