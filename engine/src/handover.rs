@@ -45,6 +45,11 @@ impl Shard {
         let partitions = self.not_owned();
         self.handover.held.retain(|p, _| partitions.contains(p));
         for partition in partitions {
+            if self.replica.has_unclaimed(partition) && self.replica.transfer(partition).is_none() {
+                // Rows that were found after damage: they may be nowhere else. Claimed, the owners
+                // learn of them.
+                self.replica.mark_whole(partition);
+            }
             let clock = self.replica.clock(partition);
             let held = self.handover.held.entry(partition).or_default();
             held.retain(|_, of| of == clock);

@@ -36,6 +36,7 @@ mod scan;
 mod serve;
 mod shard;
 mod show;
+mod transfer;
 mod upkeep;
 mod view;
 mod write;

@@ -4,7 +4,7 @@
 //!   every second, to each co-owner:  Digests { partition, hash of clock }   not again while known equal
 //!   on a hash that differs:          Pull { my clock }        -> Rows, a page of what it lacks
 //!                                    again while there is more
-//!   where the log is too short:      Whole, page after page of all rows; at the end the clock
+//!   where the log is too short:      Whole, page after page of all rows, see `transfer`
 //! ```
 //!
 //! The side that lacks something pulls, a page at a time, so the sender keeps no state and the puller's
@@ -18,13 +18,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use dunlin_crdt::Clock;
 use dunlin_protocol::RowKey;
-use dunlin_protocol::peer::{ClockDigest, KeyedRow, PeerBody, RepairMessage, RepairRow, Want};
+use dunlin_protocol::peer::{ClockDigest, PeerBody, RepairMessage, RepairRow, Want};
 use dunlin_protocol::status::StorageState;
 use dunlin_ring::{NodeId, PartitionId};
-use dunlin_storage::{Horizon, Missing, Replica, StoreError, WholeTaken};
+use dunlin_storage::{Horizon, Missing, Replica, StoreError};
 
 use crate::io::{Effect, Note, Now, TimerId};
 use crate::shard::Shard;
+use crate::transfer::WholePage;
 
 /// A page that has not come after this many rounds was lost.
 const PULL_ROUNDS_MAX: u64 = 5;
@@ -39,7 +40,9 @@ const TIDY_MAX: usize = 2048;
 pub(crate) struct Repair {
     partitions: BTreeMap<PartitionId, Compared>,
     wanted: BTreeSet<(PartitionId, NodeId)>,
-    pulls: BTreeMap<PartitionId, Pull>,
+    pub(crate) pulls: BTreeMap<PartitionId, Pull>,
+    /// Partitions whose transfer is not taken up again, but abandoned slice by slice.
+    pub(crate) abandoning: BTreeSet<PartitionId>,
     /// Pulls that came to their end in this round. Events that are still on their way would have two
     /// co-owners pull from each other as fast as the network goes, so there is one a round.
     pulled: BTreeSet<(PartitionId, NodeId)>,
@@ -64,16 +67,16 @@ struct Compared {
 
 /// A pull in progress.
 #[derive(Debug)]
-struct Pull {
-    from: NodeId,
+pub(crate) struct Pull {
+    pub(crate) from: NodeId,
     everything: bool,
     /// Whether it counts as having pulled everything, once it has come to its end.
-    counts: bool,
+    pub(crate) counts: bool,
     /// The clock of the first page of a whole transfer, and where the next page starts.
-    whole: Option<(Clock, Option<RowKey>)>,
+    pub(crate) whole: Option<(Clock, Option<RowKey>)>,
     asked_in_round: u64,
     /// Whether the next page was asked for; if not, it waits for the budget.
-    asked: bool,
+    pub(crate) asked: bool,
 }
 
 impl Repair {
@@ -105,6 +108,7 @@ impl Repair {
     pub(crate) fn forget_partition(&mut self, partition: PartitionId) {
         self.partitions.insert(partition, Compared::default());
         self.pulls.remove(&partition);
+        self.abandoning.remove(&partition);
         self.wanted.retain(|(wanted, _)| *wanted != partition);
     }
 
@@ -125,6 +129,7 @@ impl Repair {
             *compared = Compared::default();
         }
         self.pulls.clear();
+        self.abandoning.clear();
         self.wanted.clear();
     }
 
@@ -229,12 +234,7 @@ impl Shard {
             .replica
             .prune(partition, co_owners, TIDY_MAX)
             .map(|_| ());
-        // No clock tells of what only an unfinished transfer has brought, so none is left standing.
-        let ended = if self.repair.pulls.contains_key(&partition) {
-            Ok(())
-        } else {
-            self.replica.abandon_transfer(partition)
-        };
+        let ended = self.tidy_transfer(partition);
         if let Err(error) = stripped.and(pruned).and(ended) {
             self.note_store_error(&error, effects);
         }
@@ -341,6 +341,7 @@ impl Shard {
                 break;
             }
             if self.repair.pulls.contains_key(&partition)
+                || self.repair.abandoning.contains(&partition)
                 || self.repair.pulled.contains(&(partition, from))
             {
                 continue;
@@ -350,11 +351,13 @@ impl Shard {
                 continue;
             }
             let everything = self.is_unfilled(partition);
+            let resumed = self.resumed_transfer(partition);
             let pull = Pull {
                 from,
                 everything,
-                counts: everything,
-                whole: None,
+                // What a transfer brought before it was interrupted proves nothing about now.
+                counts: everything && resumed.is_none(),
+                whole: resumed,
                 asked_in_round: round,
                 asked: false,
             };
@@ -364,7 +367,7 @@ impl Shard {
     }
 
     /// Asks for the next page of a pull, unless the budget of this round is used up.
-    fn ask_page(&mut self, partition: PartitionId, now: Now, effects: &mut Vec<Effect>) {
+    pub(crate) fn ask_page(&mut self, partition: PartitionId, now: Now, effects: &mut Vec<Effect>) {
         let page = self.options.repair_page_bytes as u64;
         if self.repair.budget < page {
             if !self.repair.waiting_for_budget {
@@ -541,60 +544,7 @@ impl Shard {
         Ok(())
     }
 
-    fn take_whole_page(
-        &mut self,
-        from: NodeId,
-        partition: PartitionId,
-        page: WholePage,
-        now: Now,
-        effects: &mut Vec<Effect>,
-    ) -> Result<(), StoreError> {
-        let Some(pull) = self
-            .repair
-            .pulls
-            .get_mut(&partition)
-            .filter(|pull| pull.from == from)
-        else {
-            return Ok(());
-        };
-        // Rows of earlier pages are as old as their page: only its clock may be claimed at the end.
-        let first_clock = match (&pull.whole, &page.after) {
-            (_, None) => page.clock.clone(),
-            (Some((clock, expected)), after) if expected == after => clock.clone(),
-            _ => return Ok(()),
-        };
-        pull.asked = false;
-        pull.whole = Some((first_clock.clone(), page.next.clone()));
-        let counts = pull.counts;
-        self.spend(page.rows.iter().map(|r| &r.row));
-        let WholePage {
-            after,
-            rows,
-            clock,
-            next,
-        } = page;
-        let taken = self.replica.take_whole_page(
-            partition,
-            after.as_ref(),
-            &rows,
-            next.as_ref(),
-            &clock,
-        )?;
-        self.note_rows(partition, rows.iter().map(|row| &row.key));
-        if taken == WholeTaken::OutOfOrder {
-            // Another transfer took its place; the next round finds out what is still missing.
-            self.repair.pulls.remove(&partition);
-        } else if next.is_some() {
-            self.ask_page(partition, now, effects);
-        } else {
-            self.replica.claim(partition, &first_clock);
-            self.counters.add("whole_transfers");
-            self.pull_is_over(partition, from, counts, now, effects);
-        }
-        Ok(())
-    }
-
-    fn pull_is_over(
+    pub(crate) fn pull_is_over(
         &mut self,
         partition: PartitionId,
         from: NodeId,
@@ -614,7 +564,7 @@ impl Shard {
         self.pull_more(now, effects);
     }
 
-    fn spend<'a>(&mut self, rows: impl Iterator<Item = &'a dunlin_crdt::Row>) {
+    pub(crate) fn spend<'a>(&mut self, rows: impl Iterator<Item = &'a dunlin_crdt::Row>) {
         let mut count = 0;
         let mut bytes = 0;
         for row in rows {
@@ -625,12 +575,4 @@ impl Shard {
         self.counters.add_many("repair_rows_taken", count);
         self.counters.add_many("repair_bytes_taken", bytes);
     }
-}
-
-/// A page of a whole transfer.
-struct WholePage {
-    after: Option<RowKey>,
-    rows: Vec<KeyedRow>,
-    clock: Clock,
-    next: Option<RowKey>,
 }

@@ -1,4 +1,5 @@
-//! Background work in slices: counting rows after an unclean start, removing dropped buckets.
+//! Background work in slices: counting rows after an unclean start, removing dropped buckets and what is
+//! left of partitions that were given up.
 
 use std::collections::BTreeSet;
 
@@ -57,6 +58,11 @@ impl Shard {
             Err(error) => self.note_store_error(&error, effects),
         }
         if self.storage == StorageState::Ready {
+            match self.replica.drop_some(self.options.slice_rows) {
+                Ok(Progress::More) => busy = true,
+                Ok(Progress::Done) => {}
+                Err(error) => self.note_store_error(&error, effects),
+            }
             busy |= self.remove_dropped(effects);
         }
         let at = now.time.plus_ms(if busy { BUSY_MS } else { IDLE_MS });

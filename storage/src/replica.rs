@@ -129,6 +129,11 @@ impl Replica {
         self.overlay.generation()
     }
 
+    /// Whether the partition is of this shard.
+    pub fn is_in_shard(&self, partition: PartitionId) -> bool {
+        self.shard.contains(&partition)
+    }
+
     /// Whether the partition is held: owned, or still to be handed over. See [`gain`](Self::gain)
     /// and [`give_up`](Self::give_up).
     pub fn owns(&self, partition: PartitionId) -> bool {
