@@ -212,6 +212,7 @@ impl Bucket {
             | Request::ListBuckets
             | Request::Status
             | Request::Digest(_)
+            | Request::Cluster(_)
             | Request::Compact => {}
         }
         // It exists: a node that does not know it will in a moment.
@@ -258,6 +259,7 @@ impl Bucket {
             | Request::ListBuckets
             | Request::Status
             | Request::Digest(_)
+            | Request::Cluster(_)
             | Request::Compact => Place::Anywhere,
         }
     }

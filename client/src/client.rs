@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dunlin_crdt::Kind;
+use dunlin_protocol::cluster::{ClusterRequest, ClusterState};
 use dunlin_protocol::request::Request;
 use dunlin_protocol::response::Answer;
 use dunlin_protocol::status::{NodeStatus, PartitionDigest};
@@ -217,6 +218,24 @@ impl Client {
         match reply.answer {
             Answer::Compacted { before, after } => Ok(Compacted { before, after }),
             _ => Err(unexpected(reply, "request to compact")),
+        }
+    }
+
+    /// Asks a node about the shape of the cluster, or to change it: see [`ClusterRequest`]. Any node
+    /// will do; without one named, the nearest is asked.
+    ///
+    /// # Errors
+    /// [`Error`] if it does not answer, or refuses the change and says why.
+    pub async fn shape(
+        &self,
+        node: Option<NodeId>,
+        request: ClusterRequest,
+    ) -> Result<ClusterState, Error> {
+        let place = node.map_or(Place::Anywhere, Place::Node);
+        let reply = self.ask(&Request::Cluster(request), place).await?;
+        match reply.answer {
+            Answer::Cluster(state) => Ok(*state),
+            _ => Err(unexpected(reply, "request about the cluster's shape")),
         }
     }
 

@@ -268,7 +268,7 @@ impl Control {
     ) -> Result<(), Failure> {
         let answer = match request {
             Request::Layout => {
-                Answer::Layout(Box::new(self.knowledge.layouts().complete().layout.clone()))
+                Answer::Layout(Box::new(self.knowledge.layouts().target().layout.clone()))
             }
             Request::Cluster(request) => {
                 return self.cluster_request(reply_to, request, now, effects);

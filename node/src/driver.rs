@@ -232,6 +232,12 @@ impl<P: Part> Driver<P> {
                     shard.push(PartMessage::Told(Input::ViewChanged(Arc::clone(&view))));
                 }
             }
+            Effect::Follows(follows) => {
+                if let Some(shard) = self.wiring.part.as_shard() {
+                    let input = Input::ShardFollows { shard, follows };
+                    self.wiring.parts.control().push(PartMessage::Told(input));
+                }
+            }
             // Inspections are answered where they are asked.
             Effect::Report { .. } => {}
             Effect::Note(note) => self.notes.write(note),

@@ -180,6 +180,7 @@ impl World {
             | Answer::Buckets(_)
             | Answer::Status(_)
             | Answer::Digest(_)
+            | Answer::Cluster(_)
             | Answer::Compacted { .. } => Outcome::Failed(Failure::NotUnderstood),
         };
         self.conclude(reply_to, outcome);

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use dunlin_engine::{Control, Input, Shard, SyncWhen};
+use dunlin_engine::{Control, Input, Knowledge, Shard, SyncWhen};
+use dunlin_protocol::cluster::AppliedLayout;
 use dunlin_protocol::status::StorageState;
 use dunlin_ring::{NodeId, PartitionId};
 use dunlin_storage::{Batch, BatchId, Kv, MemoryKv, Replica, ReplicaOptions, Start};
@@ -44,18 +45,15 @@ impl World {
         }
         let me = self.nodes[node].id;
         let kv: Arc<dyn Kv> = Arc::new(self.nodes[node].kv.clone());
-        let control = Control::open(
-            &*kv,
-            me,
-            Arc::clone(&self.layout),
-            self.options.engine.clone(),
-            self.rng.fork(),
-        );
-        let control = match control {
-            Ok(control) => control,
+        let knowledge = match Knowledge::load(&*kv) {
+            Ok(Some(knowledge)) => knowledge,
+            Ok(None) => Knowledge::new(AppliedLayout::founding((*self.layout).clone())),
             Err(error) => return self.complain(Checker::Invariants, format!("no start: {error}")),
         };
         let shards = self.options.shards;
+        let options = self.options.engine.clone();
+        let control = Control::new(knowledge, me, shards, options, self.rng.fork());
+        let view = control.view();
         let mut opened = Vec::new();
         for shard in 0..shards {
             let mine = |partition: &PartitionId| usize::from(partition.0) % shards == shard;
@@ -63,7 +61,7 @@ impl World {
             let owned = all
                 .iter()
                 .copied()
-                .filter(|p| self.layout.is_owner(me, *p))
+                .filter(|p| view.is_owner(me, *p))
                 .collect();
             let options = ReplicaOptions {
                 partitions: self.layout.partitions(),

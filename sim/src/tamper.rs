@@ -3,6 +3,7 @@
 use std::ops::Bound;
 
 use dunlin_crdt::Clock;
+use dunlin_protocol::cluster::ClusterEntry;
 use dunlin_protocol::peer::{ControlMessage, HandoffMessage, OperationMessage, PeerBody, RowEvent};
 use dunlin_protocol::request::Request;
 use dunlin_protocol::response::{Found, ReadAnswer, Receipt};
@@ -73,8 +74,9 @@ pub(crate) fn message(
             world.inject(to, from, taken);
             return None;
         }
-        (Mutant::DropsUntold, PeerBody::Control(ControlMessage::Buckets { entries, .. })) => {
-            entries.retain(|bucket| !bucket.dropped);
+        (Mutant::DropsUntold, PeerBody::Control(ControlMessage::Know { entries, .. })) => {
+            entries
+                .retain(|entry| !matches!(entry, ClusterEntry::Bucket(bucket) if bucket.dropped));
         }
         (Mutant::RepairSilent, PeerBody::Digests(_) | PeerBody::Repair { .. }) => return None,
         _ => {}

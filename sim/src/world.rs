@@ -464,6 +464,21 @@ impl World {
                     self.set_timer(node, life, part, id, at);
                 }
                 Effect::Publish(view) => self.publish(node, life, &view),
+                Effect::Follows(follows) => {
+                    if let Part::Shard(shard) = part {
+                        let input = Box::new(Input::ShardFollows { shard, follows });
+                        let part = Part::Control;
+                        self.after(
+                            1,
+                            Event::Input {
+                                node,
+                                life,
+                                part,
+                                input,
+                            },
+                        );
+                    }
+                }
                 Effect::Report { .. } => {}
                 Effect::Note(note) => self.note(node, note),
             }
@@ -533,6 +548,10 @@ impl World {
             | Note::AllRefilled
             | Note::RolledBack
             | Note::BucketLost { .. }
+            | Note::LayoutApplied { .. }
+            | Note::LayoutComplete { .. }
+            | Note::LayoutLost { .. }
+            | Note::HandedOver { .. }
             | Note::LwwConcurrent { .. } => {}
         }
     }

@@ -117,6 +117,7 @@ fn class_of(request: &Request) -> Class {
         | Request::CreateBucket { .. }
         | Request::DropBucket(_)
         | Request::ListBuckets
+        | Request::Cluster(_)
         | Request::Status => Class::Point,
     }
 }

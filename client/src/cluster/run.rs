@@ -207,6 +207,7 @@ fn is_trouble(failure: &Failure) -> bool {
         | Failure::QuorumTooLarge { .. }
         | Failure::CounterOverflow
         | Failure::TooManySiblings { .. }
+        | Failure::ChangeRefused { .. }
         | Failure::NotUnderstood
         | Failure::Partial { .. } => false,
     }

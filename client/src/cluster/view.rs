@@ -58,6 +58,7 @@ impl View {
             | Failure::TooManySiblings { .. }
             | Failure::Expired
             | Failure::NotOwner
+            | Failure::ChangeRefused { .. }
             | Failure::NotUnderstood => Vec::new(),
         }
     }

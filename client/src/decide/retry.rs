@@ -25,6 +25,7 @@
 //! decides.
 
 use dunlin_protocol::Retry;
+use dunlin_protocol::cluster::ClusterRequest;
 use dunlin_protocol::request::{Replace, Request, WriteOp};
 
 /// Whether a request whose outcome is unknown may be sent again under its `OpId`.
@@ -51,7 +52,10 @@ impl Repeat {
             | Request::Status
             | Request::Digest(_) => Self::Read,
             Request::Compact => Self::Harmless,
-            Request::CreateBucket { .. } | Request::DropBucket(_) => Self::Never,
+            Request::Cluster(ClusterRequest::Describe) => Self::Read,
+            Request::CreateBucket { .. } | Request::DropBucket(_) | Request::Cluster(_) => {
+                Self::Never
+            }
             Request::Write(write) => Self::of_write(&write.op),
         }
     }

@@ -270,6 +270,9 @@ fn failure_advice(failure: &Failure) -> Option<String> {
         Failure::WriteTimeout { .. } | Failure::Lost { .. } | Failure::Partial { .. } => {
             "read the key to see"
         }
+        Failure::ChangeRefused { .. } => {
+            "dunlin cluster plan shows what is staged and what it would do"
+        }
         Failure::NotUnderstood => "use the version of dunlin that the nodes have",
         Failure::TooLarge { .. } | Failure::Invalid { .. } | Failure::CounterOverflow => {
             return None;

@@ -47,6 +47,23 @@ impl NoteLog {
             Note::RolledBack => {
                 tracing::warn!(%part, "the disk refused a batch; what it held is forgotten here");
             }
+            Note::LayoutApplied { layout } => {
+                tracing::info!(%layout, "a layout was applied; its owners are filled from now on");
+            }
+            Note::LayoutComplete { layout } => {
+                tracing::info!(%layout, "the layout is complete; reads go by it from now on");
+            }
+            Note::LayoutLost { layout } => tracing::warn!(
+                %layout,
+                "the layout was applied at the same time as another, which stands; its changes are \
+                 staged again"
+            ),
+            Note::HandedOver { partition } => {
+                tracing::debug!(
+                    partition = partition.0,
+                    "partition handed over and given up"
+                );
+            }
             Note::BucketLost { name } => tracing::warn!(
                 bucket = name,
                 "the bucket was created twice under one name; one of the two does not stand"

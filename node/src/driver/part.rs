@@ -22,6 +22,11 @@ impl PartId {
         Self(index + 1)
     }
 
+    /// Which shard it is, if it is one.
+    pub(crate) const fn as_shard(self) -> Option<usize> {
+        self.0.checked_sub(1)
+    }
+
     /// Its place among all parts, the control part first.
     pub(crate) const fn index(self) -> usize {
         self.0

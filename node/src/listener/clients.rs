@@ -158,7 +158,7 @@ impl ClientHandler {
     }
 
     fn fail(&self, asker: &Asker, failure: Failure) {
-        let layout = self.view.layout.number();
+        let layout = self.view.newest().number();
         asker.answer(layout, Answer::Failed(failure), &self.counters);
     }
 }

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use dunlin_client::tls::{Identity, Role};
-use dunlin_engine::{Control, Shard, View};
+use dunlin_engine::{Control, Knowledge, Shard, View};
+use dunlin_protocol::cluster::AppliedLayout;
 use dunlin_protocol::status::StartReport;
 use dunlin_ring::{Layout, NodeId, PartitionId};
 use dunlin_storage::{FjallKv, Kv, Opened, Replica, ReplicaOptions, Start, StoreError};
@@ -96,9 +97,12 @@ pub(super) fn open(config: &ServerConfig) -> Result<Opening, ServerError> {
 
     let mut rng = seeded()?;
     let engine = &config.engine;
-    let control = Control::open(&*kv, me, Arc::clone(&layout), engine.clone(), rng.fork())?;
+    let known = Knowledge::load(&*kv)?;
+    let founding = || Knowledge::new(AppliedLayout::founding((*layout).clone()));
+    let knowledge = known.unwrap_or_else(founding);
+    let control = Control::new(knowledge, me, config.shards, engine.clone(), rng.fork());
     let view = control.view();
-    let replicas = open_replicas(config, &kv, &layout, me, &start, &mut rng)?;
+    let replicas = open_replicas(config, &kv, &view, &start, &mut rng)?;
     let shards = replicas
         .into_iter()
         .map(|replica| Shard::new(replica, Arc::clone(&view), engine.clone(), rng.fork()));
@@ -199,8 +203,7 @@ fn report(start: &Start) -> StartReport {
 fn open_replicas(
     config: &ServerConfig,
     kv: &Arc<FjallKv>,
-    layout: &Layout,
-    me: NodeId,
+    view: &View,
     start: &Start,
     rng: &mut fastrand::Rng,
 ) -> Result<Vec<Replica>, ServerError> {
@@ -208,12 +211,12 @@ fn open_replicas(
     let opened: Vec<Result<Replica, StoreError>> = std::thread::scope(|scope| {
         let mut opening = Vec::new();
         for index in 0..config.shards {
-            let all = layout.partitions().iter();
+            let all = view.partitions().iter();
             let shard: Vec<PartitionId> = all.filter(|p| shard_of(*p) == index).collect();
             let owned = shard.iter().copied();
             let options = ReplicaOptions {
-                partitions: layout.partitions(),
-                owned: owned.filter(|p| layout.is_owner(me, *p)).collect(),
+                partitions: view.partitions(),
+                owned: owned.filter(|p| view.is_owner(view.me, *p)).collect(),
                 shard,
                 start: start.clone(),
                 hints_bytes_max: config.hints_bytes_max / config.shards as u64,

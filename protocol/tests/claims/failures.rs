@@ -8,7 +8,7 @@ use dunlin_ring::NodeId;
 use super::samples::failures;
 
 /// What clients rely on. A new failure fails the test until a line is added: decide, don't guess.
-const DECIDED: [(&str, DataEffect, Retry); 19] = {
+const DECIDED: [(&str, DataEffect, Retry); 20] = {
     use DataEffect::{NotApplied, Unknown};
     use Retry::{IfIdempotent, Safe, Useless};
     [
@@ -27,6 +27,7 @@ const DECIDED: [(&str, DataEffect, Retry); 19] = {
         ("Expired", NotApplied, Safe),
         ("NotOwner", NotApplied, Safe),
         ("NotUnderstood", NotApplied, Useless),
+        ("ChangeRefused", NotApplied, Useless),
         ("WriteTimeout", Unknown, IfIdempotent),
         ("ReadTimeout", NotApplied, Safe),
         ("Lost", Unknown, IfIdempotent),

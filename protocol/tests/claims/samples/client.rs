@@ -139,6 +139,10 @@ pub(crate) fn requests() -> Vec<(&'static str, Request)> {
         ("Status", Request::Status),
         ("Digest", Request::Digest(PartitionId(7))),
         ("Compact", Request::Compact),
+        (
+            "Cluster",
+            Request::Cluster(dunlin_protocol::cluster::ClusterRequest::Describe),
+        ),
     ]
 }
 
@@ -290,6 +294,10 @@ pub(crate) fn answers() -> Vec<(&'static str, Answer)> {
                 after: 1,
             },
         ),
+        (
+            "Cluster",
+            Answer::Cluster(Box::new(super::cluster::state())),
+        ),
     ]
 }
 
@@ -359,6 +367,9 @@ pub(crate) fn failures() -> Vec<(&'static str, Failure)> {
         Failure::Expired,
         Failure::NotOwner,
         Failure::NotUnderstood,
+        Failure::ChangeRefused {
+            why: "nothing is staged".to_owned(),
+        },
         Failure::WriteTimeout {
             needed: 2,
             copies: held_by(),

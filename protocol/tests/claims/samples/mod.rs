@@ -1,6 +1,7 @@
 //! One message of every variant of everything that travels.
 
 mod client;
+mod cluster;
 mod peer;
 mod pieces;
 mod variants;
@@ -46,6 +47,9 @@ pub(crate) fn all() -> Vec<Sample> {
     let mut all = Vec::new();
     for (name, request) in requests() {
         all.push(sample("request", name, request));
+    }
+    for (name, request) in cluster::requests() {
+        all.push(sample("request", name, Request::Cluster(request)));
     }
     for (name, answer) in answers() {
         let layout = LayoutNumber(3);

@@ -11,7 +11,7 @@ use dunlin_protocol::response::Answer;
 use dunlin_ring::PartitionId;
 
 use super::client::{put, write};
-use super::pieces::{BEA, BUCKET, bucket, bytes, clock, key, keyed_row, repair_row, row_event};
+use super::pieces::{BEA, BUCKET, bytes, clock, key, keyed_row, repair_row, row_event};
 use super::variants::{
     body_name, control_name, handoff_name, operation_name, repair_name, want_name,
 };
@@ -114,6 +114,8 @@ pub(crate) fn repairs() -> Vec<RepairMessage> {
             clock: clock(),
             next: Some(key()),
         },
+        RepairMessage::Offer { clock: clock() },
+        RepairMessage::Held { clock: clock() },
     ]
 }
 
@@ -121,14 +123,14 @@ pub(crate) fn controls() -> Vec<ControlMessage> {
     vec![
         ControlMessage::Ping {
             nonce: 1,
-            buckets: u64::MAX,
+            knows: u64::MAX,
         },
         ControlMessage::Pong { nonce: 1 },
-        ControlMessage::Buckets {
-            entries: vec![bucket()],
+        ControlMessage::Know {
+            entries: super::cluster::entries(),
             confirm: Some(1),
         },
-        ControlMessage::BucketsKept { confirm: 1 },
+        ControlMessage::Kept { confirm: 1 },
     ]
 }
 

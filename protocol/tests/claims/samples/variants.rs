@@ -31,6 +31,7 @@ variants! { request_name, ALL_REQUESTS, Request:
     Request::CreateBucket { .. } => "CreateBucket", Request::DropBucket(_) => "DropBucket",
     Request::ListBuckets => "ListBuckets", Request::Status => "Status",
     Request::Digest(_) => "Digest", Request::Compact => "Compact",
+    Request::Cluster(_) => "Cluster",
 }
 variants! { write_name, ALL_WRITES, WriteOp:
     WriteOp::Put { .. } => "Put", WriteOp::Increment(_) => "Increment", WriteOp::Enable => "Enable",
@@ -45,7 +46,7 @@ variants! { answer_name, ALL_ANSWERS, Answer:
     Answer::Written(_) => "Written", Answer::Read(_) => "Read", Answer::Layout(_) => "Layout",
     Answer::Bucket(_) => "Bucket", Answer::Created { .. } => "Created",
     Answer::Buckets(_) => "Buckets", Answer::Status(_) => "Status", Answer::Digest(_) => "Digest",
-    Answer::Compacted { .. } => "Compacted", Answer::Failed(_) => "Failed",
+    Answer::Compacted { .. } => "Compacted", Answer::Cluster(_) => "Cluster", Answer::Failed(_) => "Failed",
 }
 variants! { found_name, ALL_FOUND, Found:
     Found::Nothing => "Nothing", Found::Siblings { .. } => "Siblings",
@@ -63,6 +64,7 @@ variants! { failure_name, ALL_FAILURES, Failure:
     Failure::CounterOverflow => "CounterOverflow",
     Failure::TooManySiblings { .. } => "TooManySiblings", Failure::Expired => "Expired",
     Failure::NotOwner => "NotOwner", Failure::NotUnderstood => "NotUnderstood",
+    Failure::ChangeRefused { .. } => "ChangeRefused",
     Failure::WriteTimeout { .. } => "WriteTimeout", Failure::ReadTimeout { .. } => "ReadTimeout",
     Failure::Lost { .. } => "Lost", Failure::Partial { .. } => "Partial",
 }
@@ -85,7 +87,8 @@ variants! { operation_name, ALL_OPERATIONS, OperationMessage:
 }
 variants! { repair_name, ALL_REPAIRS, RepairMessage:
     RepairMessage::Pull { .. } => "Pull", RepairMessage::Rows { .. } => "Rows",
-    RepairMessage::Whole { .. } => "Whole",
+    RepairMessage::Whole { .. } => "Whole", RepairMessage::Offer { .. } => "Offer",
+    RepairMessage::Held { .. } => "Held",
 }
 variants! { want_name, ALL_WANTS, Want:
     Want::Settled => "Settled", Want::Everything => "Everything",
@@ -96,8 +99,7 @@ variants! { handoff_name, ALL_HANDOFFS, HandoffMessage:
 }
 variants! { control_name, ALL_CONTROLS, ControlMessage:
     ControlMessage::Ping { .. } => "Ping", ControlMessage::Pong { .. } => "Pong",
-    ControlMessage::Buckets { .. } => "Buckets",
-    ControlMessage::BucketsKept { .. } => "BucketsKept",
+    ControlMessage::Know { .. } => "Know", ControlMessage::Kept { .. } => "Kept",
 }
 variants! { part_name, ALL_PARTS, Part:
     Part::Key => "Key", Part::Value => "Value", Part::Element => "Element", Part::Field => "Field",
