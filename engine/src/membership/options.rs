@@ -29,6 +29,8 @@ pub struct MembershipOptions {
     pub gossip_fanout: usize,
     /// How often one other is asked whom it knows.
     pub announce_every_ms: u64,
+    /// How often two others are asked the same while their answers hold members that were not known.
+    pub ask_on_ms: u64,
     /// How often one that is down is asked whether it still is: what joins halves again after a split.
     pub announce_down_every_ms: u64,
     /// How often seeds that are not members are called.
@@ -51,6 +53,7 @@ impl Default for MembershipOptions {
             gossip_every_ms: 100,
             gossip_fanout: 3,
             announce_every_ms: 10_000,
+            ask_on_ms: 100,
             announce_down_every_ms: 5_000,
             seeds_every_ms: 10_000,
             join_first_ms: 200,
@@ -110,4 +113,41 @@ fn periodic(every_ms: u64, members: usize) -> Option<PeriodicParams> {
         frequency: ms(every_ms),
         num_members: at_least_one(members),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_grow_with_the_logarithm_of_the_cluster() {
+        let options = MembershipOptions::default();
+        let settings = |nodes| {
+            (
+                options.suspicion_ms(nodes),
+                MembershipOptions::transmissions(nodes),
+            )
+        };
+        let measured: Vec<_> = [1, 3, 10, 100, 300].map(settings).into();
+        assert_eq!(
+            measured,
+            [(1000, 7), (1000, 9), (1250, 13), (1625, 19), (1875, 23)]
+        );
+    }
+
+    #[test]
+    fn settings_that_make_no_sense_still_make_a_configuration_that_foca_takes() {
+        let options = MembershipOptions {
+            probe_every_ms: 0,
+            probe_rtt_ms: 0,
+            indirect_probes: 0,
+            gossip_every_ms: 0,
+            gossip_fanout: 0,
+            suspicion_ms: u64::MAX,
+            ..MembershipOptions::default()
+        };
+        let config = options.config(usize::MAX);
+        assert!(config.probe_rtt < config.probe_period);
+        assert!(!config.probe_rtt.is_zero());
+    }
 }
