@@ -12,6 +12,20 @@ use super::wire::DATAGRAM_BYTES_MAX;
 /// A probe that is not answered within `probe_rtt_ms` is sent by `indirect_probes` others as well, which
 /// takes two round trips more: `probe_every_ms` must leave room for both. All nodes of a cluster should
 /// have the same figures.
+///
+/// A death is known to all after: the time until its turn at somebody (one probe period in the mean; more
+/// than `k` with the chance e^-k), one period without an answer, the suspicion, and some 0.5 s of gossip.
+/// With the default settings, round trips of 2 to 100 ms, per node and second, with nothing to tell and no loss,
+/// measured with `cargo run -p dunlin-engine --example membership_size` (150 deaths each; 20 with 30 and 300 nodes):
+///
+/// ```text
+///   nodes  suspicion  transmissions   all met   datagrams  bytes   death known to all: median   longest
+///       3     1.0 s               9     0.2 s           5    513                      1.6 s     2.1 s
+///      10     1.25 s             13     0.4 s           5    551                      1.9 s     3.4 s
+///      30     1.375 s            15     0.4 s           5    616                      2.1 s     3.4 s
+///     100     1.625 s            19     1.1 s           5    619                      2.6 s     3.8 s
+///     300     1.875 s            23     5.3 s           5    622                      2.9 s     3.8 s
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MembershipOptions {
     /// How often a node probes one other, each in its turn.
@@ -128,10 +142,17 @@ mod tests {
                 MembershipOptions::transmissions(nodes),
             )
         };
-        let measured: Vec<_> = [1, 3, 10, 100, 300].map(settings).into();
+        let measured: Vec<_> = [1, 3, 10, 30, 100, 300].map(settings).into();
         assert_eq!(
             measured,
-            [(1000, 7), (1000, 9), (1250, 13), (1625, 19), (1875, 23)]
+            [
+                (1000, 7),
+                (1000, 9),
+                (1250, 13),
+                (1375, 15),
+                (1625, 19),
+                (1875, 23)
+            ]
         );
     }
 

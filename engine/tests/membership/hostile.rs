@@ -2,7 +2,8 @@
 
 use dunlin_engine::Time;
 use dunlin_engine::membership::{
-    DATAGRAM_BYTES_MAX, Identity, IdentityError, Membership, MembershipOptions, MembershipOutput,
+    DATAGRAM_BYTES_MAX, Identity, IdentityError, MEMBERS_MAX, Membership, MembershipOptions,
+    MembershipOutput,
 };
 use dunlin_ring::TEXT_BYTES_MAX;
 use proptest::prelude::*;
@@ -89,7 +90,25 @@ fn junk_is_counted_and_changes_nothing() {
     assert!(network.all_know_all());
 }
 
-/// A network in which every datagram seen so far may come again, changed, at any time.
+#[test]
+fn no_more_members_are_taken_in_than_the_limit() {
+    let rng = fastrand::Rng::with_seed(1);
+    let options = MembershipOptions::default();
+    let mut member = Membership::new(identity(0), Vec::new(), &options, rng).unwrap();
+    let mut out = MembershipOutput::default();
+    for stranger in 0..MEMBERS_MAX as u64 + 10 {
+        // Introduced: life, name, address, number of the question.
+        let id = (1 << 32) + stranger;
+        let life = [&id.to_be_bytes()[..], &[0; 20]].concat();
+        let datagram = [b"\x01\x21", &life[..], b"\0\0\0\x01a\0"].concat();
+        member.received(&datagram, Time(stranger), &mut out);
+        out.datagrams.clear();
+    }
+    assert_eq!(member.size(), MEMBERS_MAX + 1);
+    assert_eq!(member.counters().refused, 10);
+}
+
+/// A member to which every of these datagrams comes, and whose timers all fire.
 fn abuse(datagrams: &[Vec<u8>]) {
     let rng = fastrand::Rng::with_seed(2);
     let options = MembershipOptions::default();

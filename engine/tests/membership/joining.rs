@@ -133,3 +133,16 @@ fn two_clusters_become_one_when_a_seed_is_shared() {
     let took = network.wait_ms(15_000, Network::all_know_all);
     assert!(took.is_some());
 }
+
+#[test]
+fn same_seed_makes_the_same_cluster() {
+    let run = |seed| {
+        let mut network = Network::joined(10, seed);
+        network.loss_percent = 10;
+        network.pass_ms(10_000);
+        let events: Vec<_> = network.running().map(|p| p.events.clone()).collect();
+        (network.datagrams, network.bytes, events)
+    };
+    assert_eq!(run(1), run(1));
+    assert_ne!(run(1), run(2));
+}
