@@ -10,11 +10,11 @@
 //! Decides who is alive, and no more than that: data never moves because of it. Sans-IO: datagrams and
 //! events go into a [`MembershipOutput`], time comes as an argument, randomness from a seed.
 //!
-//! What is ours around foca: seeds are called by address ([`seeds`]), the first word of a stranger says
-//! where it can be answered ([`wire`]), two processes of one node are told apart ([`identity`]), settings
-//! follow the number of nodes ([`options`]), and a node that overslept does not hold that against others.
+//! What is ours around foca: seeds are called by address (`seeds.rs`), the first word of a stranger says
+//! where it can be answered (`wire.rs`), two processes of one node are told apart (`identity.rs`), settings
+//! follow the number of nodes (`options.rs`), and a node that overslept does not hold that against others.
 //!
-//! S W I M: Das, Gupta, Motivala, "SWIM: scalable weakly-consistent infection-style process group
+//! Das, Gupta, Motivala, "SWIM: scalable weakly-consistent infection-style process group
 //! membership protocol", 2002.
 
 mod identity;
@@ -56,6 +56,12 @@ enum Phase {
     /// Said goodbye, or gave way to a newer process. Says and hears nothing.
     Over,
 }
+
+// It lives on whichever thread the driver gives it.
+const _: fn() = || {
+    fn is_send<T: Send>() {}
+    is_send::<Membership>();
+};
 
 /// One node's part in the protocol.
 pub struct Membership {
