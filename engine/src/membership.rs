@@ -10,15 +10,16 @@
 //! Decides who is alive, and no more than that: data never moves because of it. Sans-IO: datagrams and
 //! events go into a [`MembershipOutput`], time comes as an argument, randomness from a seed.
 //!
-//! What is ours around foca: seeds are called by address ([`seeds`]), the first word of a stranger says
-//! where it can be answered ([`wire`]), two processes of one node are told apart ([`identity`]), settings
-//! follow the number of nodes ([`options`]), and a node that overslept does not hold that against others.
+//! What is ours around foca: seeds are called by address (`seeds.rs`), the first word of a stranger says
+//! where it can be answered (`wire.rs`), two processes of one node are told apart (`identity.rs`), settings
+//! follow the number of nodes (`options.rs`), and a node that overslept does not hold that against others.
 //!
-//! S W I M: Das, Gupta, Motivala, "SWIM: scalable weakly-consistent infection-style process group
+//! Das, Gupta, Motivala, "SWIM: scalable weakly-consistent infection-style process group
 //! membership protocol", 2002.
 
 mod identity;
 mod options;
+mod output;
 mod runtime;
 mod seeds;
 mod wire;
@@ -39,98 +40,15 @@ use crate::io::Time;
 
 pub use self::identity::{Identity, IdentityError};
 pub use self::options::MembershipOptions;
+pub use self::output::{MembershipCounters, MembershipEvent, MembershipOutput, Standing, To};
 pub use self::wire::DATAGRAM_BYTES_MAX;
 
 /// Nodes that are remembered, dead ones too. A packet that would add to as many is refused.
 pub const MEMBERS_MAX: usize = 4_096;
 /// How many others hear at first hand that this node leaves; they tell the rest.
 const FAREWELLS: NonZeroUsize = NonZeroUsize::new(8).expect("eight is not zero");
-/// Known nodes that are called at a time while nobody is there.
+/// Known nodes that are asked at a time, while nobody is there or the list grows.
 const ANNOUNCEMENTS: usize = 2;
-
-/// Where a datagram goes.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum To {
-    /// A node, and where it said that it can be reached.
-    Node {
-        /// Which.
-        id: NodeId,
-        /// As in its [`Identity`].
-        address: String,
-    },
-    /// A seed of which only the address is known.
-    Address(String),
-}
-
-/// What became known.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum MembershipEvent {
-    /// A node that did not count as alive does now.
-    Up(Identity),
-    /// A node that counted as alive does still, but it is another process now.
-    Restarted(Identity),
-    /// A node does not count as alive any more: it left, or it was silent for too long.
-    Down(NodeId),
-    /// This node had been declared dead and is back under a new name of the same process. The others say
-    /// `Up` of it if they had said `Down`.
-    Rejoined,
-    /// Another process claims to be this node. It is the older one, and was told that it is replaced. Said
-    /// once for each such process.
-    Twin(Identity),
-    /// A newer process is this node. This one takes part no more; it should stop.
-    Replaced {
-        /// The one that stands.
-        by: Identity,
-    },
-    /// The cluster remembers a dead process of this node with a higher incarnation than this one had. This
-    /// node goes on above it; the next start must be higher still.
-    Raised {
-        /// The incarnation that it has now.
-        incarnation: u64,
-    },
-}
-
-/// What shall be done, and what became known, in order.
-#[derive(Clone, Debug, Default)]
-pub struct MembershipOutput {
-    /// What to send, none larger than [`DATAGRAM_BYTES_MAX`]. Any may be lost.
-    pub datagrams: Vec<(To, Bytes)>,
-    /// What became known.
-    pub events: Vec<MembershipEvent>,
-    /// When to call [`Membership::wake`]; never if `None`. Replaces what was said before.
-    pub wake_at: Option<Time>,
-}
-
-/// What a node counts as.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Standing {
-    /// It answers.
-    Alive,
-    /// It did not answer somebody's probe, and has not said yet that it lives. Still a member.
-    Suspect,
-    /// It is remembered, but no member.
-    Down,
-}
-
-/// What happened since the start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct MembershipCounters {
-    /// Datagrams sent.
-    pub sent: u64,
-    /// Their bytes.
-    pub sent_bytes: u64,
-    /// Datagrams received.
-    pub received: u64,
-    /// Of those, the ones that were no datagram of this version.
-    pub malformed: u64,
-    /// Sound ones that could not be followed: from a stranger without an address, one member too many, or
-    /// at odds with the protocol.
-    pub refused: u64,
-    /// Datagrams not sent, for want of the receiver's address.
-    pub unaddressed: u64,
-    /// How often this node was woken so late that it gave everybody more time.
-    pub overslept: u64,
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
@@ -138,6 +56,12 @@ enum Phase {
     /// Said goodbye, or gave way to a newer process. Says and hears nothing.
     Over,
 }
+
+// It lives on whichever thread the driver gives it.
+const _: fn() = || {
+    fn is_send<T: Send>() {}
+    is_send::<Membership>();
+};
 
 /// One node's part in the protocol.
 pub struct Membership {
@@ -255,8 +179,11 @@ impl Membership {
                 let done = self.foca.handle_timer(timer, &mut self.wanted);
                 self.follow(done, now, out);
             }
-            if now >= self.seeds.next_at() {
+            if now >= self.seeds.call_at() {
                 self.call(now, out);
+            }
+            if self.seeds.asks(now, &self.options) {
+                self.ask(now, out);
             }
         }
         self.finish(now, out);
@@ -285,6 +212,10 @@ impl Membership {
     fn hear(&mut self, parsed: Datagram, raw: &[u8], now: Time, out: &mut MembershipOutput) {
         match parsed {
             Datagram::Superseded { by, state } => self.consider(&by, state, now, out),
+            // This node's own call, to what turns out to be its own address.
+            Datagram::Hello { from, asked } if from == *self.foca.identity() => {
+                self.seeds.met(asked, from.id());
+            }
             Datagram::Hello { from, asked } => {
                 if self.admits(&from, &[], now, out) {
                     let answer = Datagram::introduced(self.foca.identity(), asked);
@@ -314,16 +245,12 @@ impl Membership {
                 if self.phase != Phase::Running {
                     return;
                 }
-                // An announcement is for whoever holds the id now. Others are for one process, and foca
-                // ignores those for an earlier one.
-                let earlier = header.message == Message::Announce
-                    && header.dst.process() > self.foca.identity().process();
-                if earlier {
-                    self.counters.refused += 1;
-                    return;
-                }
+                let before = self.alive.len();
                 let done = self.foca.handle_data(raw, &mut self.wanted);
                 self.follow(done, now, out);
+                if header.message == Message::Feed && self.alive.len() > before {
+                    self.seeds.ask_on(now, &self.options);
+                }
             }
         }
     }
@@ -338,7 +265,6 @@ impl Membership {
     ) -> bool {
         let me = self.foca.identity().clone();
         if from.id() == me.id() {
-            // An equal one is this node's own call to its own address.
             if from.process() < me.process() {
                 if self.twin.replace(from.process()) != Some(from.process()) {
                     let twin = Identity::clone(&from.who);
@@ -427,6 +353,20 @@ impl Membership {
             .called(self.connected, now, &self.options, &mut rng);
     }
 
+    /// Asks some of those that are there whom they know: an answer holds only as many as fit in a datagram.
+    fn ask(&mut self, now: Time, out: &mut MembershipOutput) {
+        let mut others: Vec<Life> = self
+            .foca
+            .iter_members()
+            .map(|member| member.id().clone())
+            .collect();
+        self.rng.shuffle(&mut others);
+        for to in others.into_iter().take(ANNOUNCEMENTS) {
+            let done = self.foca.announce(to, &mut self.wanted);
+            self.follow(done, now, out);
+        }
+    }
+
     /// If this node itself stood still, answers to it may lie unread: time stood still for all.
     fn forgive_oversleeping(&mut self, now: Time) {
         if let Some(due) = self.timers.next_at()
@@ -452,6 +392,10 @@ impl Membership {
         }
         for (to, packet) in wanted.sends {
             let me = self.foca.identity();
+            // foca remembers earlier processes of this node among the dead, and would ask after them.
+            if to.id() == me.id() {
+                continue;
+            }
             let is_bare = me.who.text_bytes() > wire::INLINE_TEXT_BYTES_MAX;
             if is_bare && !wire::is_announcement(&packet) {
                 let introduced = Datagram::introduced(me, 0);
@@ -494,9 +438,6 @@ impl Membership {
 
     /// Sends to a node at the address it says itself, or the one that is known of it.
     fn say(&mut self, to: &Life, datagram: Bytes, out: &mut MembershipOutput) {
-        if to.id() == self.me().id && to.process() == self.foca.identity().process() {
-            return;
-        }
         let known = self.known(to.id()).map(|member| &member.id().who.address);
         let said = Some(&to.who.address).filter(|_| to.has_address());
         match said.or(known).cloned() {

@@ -12,6 +12,20 @@ use super::wire::DATAGRAM_BYTES_MAX;
 /// A probe that is not answered within `probe_rtt_ms` is sent by `indirect_probes` others as well, which
 /// takes two round trips more: `probe_every_ms` must leave room for both. All nodes of a cluster should
 /// have the same figures.
+///
+/// A death is known to all after: the time until its turn at somebody (one probe period in the mean; more
+/// than `k` with the chance e^-k), one period without an answer, the suspicion, and some 0.5 s of gossip.
+/// With the default settings, round trips of 2 to 100 ms, per node and second, with nothing to tell and no loss,
+/// measured with `cargo run -p dunlin-engine --example membership_size` (150 deaths each; 20 with 30 and 300 nodes):
+///
+/// ```text
+///   nodes  suspicion  transmissions   all met   datagrams  bytes   death known to all: median   longest
+///       3     1.0 s               9     0.2 s           5    513                      1.6 s     2.1 s
+///      10     1.25 s             13     0.4 s           5    551                      1.9 s     3.4 s
+///      30     1.375 s            15     0.4 s           5    616                      2.1 s     3.4 s
+///     100     1.625 s            19     1.1 s           5    619                      2.6 s     3.8 s
+///     300     1.875 s            23     5.3 s           5    622                      2.9 s     3.8 s
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MembershipOptions {
     /// How often a node probes one other, each in its turn.
@@ -29,6 +43,8 @@ pub struct MembershipOptions {
     pub gossip_fanout: usize,
     /// How often one other is asked whom it knows.
     pub announce_every_ms: u64,
+    /// How often two others are asked the same while their answers hold members that were not known.
+    pub ask_on_ms: u64,
     /// How often one that is down is asked whether it still is: what joins halves again after a split.
     pub announce_down_every_ms: u64,
     /// How often seeds that are not members are called.
@@ -51,6 +67,7 @@ impl Default for MembershipOptions {
             gossip_every_ms: 100,
             gossip_fanout: 3,
             announce_every_ms: 10_000,
+            ask_on_ms: 100,
             announce_down_every_ms: 5_000,
             seeds_every_ms: 10_000,
             join_first_ms: 200,
@@ -110,4 +127,48 @@ fn periodic(every_ms: u64, members: usize) -> Option<PeriodicParams> {
         frequency: ms(every_ms),
         num_members: at_least_one(members),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_grow_with_the_logarithm_of_the_cluster() {
+        let options = MembershipOptions::default();
+        let settings = |nodes| {
+            (
+                options.suspicion_ms(nodes),
+                MembershipOptions::transmissions(nodes),
+            )
+        };
+        let measured: Vec<_> = [1, 3, 10, 30, 100, 300].map(settings).into();
+        assert_eq!(
+            measured,
+            [
+                (1000, 7),
+                (1000, 9),
+                (1250, 13),
+                (1375, 15),
+                (1625, 19),
+                (1875, 23)
+            ]
+        );
+    }
+
+    #[test]
+    fn settings_that_make_no_sense_still_make_a_configuration_that_foca_takes() {
+        let options = MembershipOptions {
+            probe_every_ms: 0,
+            probe_rtt_ms: 0,
+            indirect_probes: 0,
+            gossip_every_ms: 0,
+            gossip_fanout: 0,
+            suspicion_ms: u64::MAX,
+            ..MembershipOptions::default()
+        };
+        let config = options.config(usize::MAX);
+        assert!(config.probe_rtt < config.probe_period);
+        assert!(!config.probe_rtt.is_zero());
+    }
 }

@@ -121,3 +121,43 @@ impl Timers {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timers_fire_in_order_and_those_of_one_moment_as_they_were_set() {
+        let mut timers = Timers::default();
+        timers.set(Time(20), Timer::PeriodicGossip(1));
+        timers.set(Time(10), Timer::PeriodicGossip(2));
+        timers.set(Time(20), Timer::PeriodicGossip(3));
+        assert_eq!(timers.next_at(), Some(Time(10)));
+        timers.postpone(5);
+        assert_eq!(timers.next_at(), Some(Time(15)));
+        assert_eq!(timers.due(Time(14)), None);
+        let fired: Vec<_> = std::iter::from_fn(|| timers.due(Time(25))).collect();
+        assert_eq!(fired, [2, 1, 3].map(Timer::PeriodicGossip));
+    }
+
+    #[test]
+    fn node_that_dies_all_day_is_forgotten_once() {
+        let dead = |renewal| Life {
+            who: crate::membership::Identity {
+                id: NodeId(1),
+                name: String::new(),
+                address: String::new(),
+                incarnation: 0,
+                instance: 0,
+            }
+            .into(),
+            renewal,
+        };
+        let mut timers = Timers::default();
+        timers.set(Time(10), Timer::RemoveDown(dead(0)));
+        timers.postpone(5);
+        timers.set(Time(20), Timer::RemoveDown(dead(1)));
+        assert_eq!(timers.due(Time(30)), Some(Timer::RemoveDown(dead(1))));
+        assert_eq!(timers.due(Time(30)), None);
+    }
+}

@@ -1,4 +1,4 @@
-//! Whom to call when nobody is there, and which seeds are still missing.
+//! When to call: the seeds that are missing, and anybody as long as there are more members to learn of.
 
 use dunlin_ring::NodeId;
 
@@ -10,12 +10,20 @@ const CALLS_MAX: usize = 3;
 /// Seeds that can be told apart in an answer.
 const SEEDS_MAX: usize = 255;
 
+/// Rounds of asking that bring nothing new before the list counts as complete. At 14 members an answer, with
+/// two answers a round, one of 100 members stays unknown after that with a chance of a tenth; it is then
+/// learned when it probes or at the next periodic question.
+const IDLE_ROUNDS: u32 = 8;
+
 /// The addresses this node was given, and when it calls there next.
 #[derive(Debug)]
 pub(crate) struct Seeds {
     seeds: Vec<Seed>,
-    next: Time,
+    call_at: Time,
     wait_ms: u64,
+    /// When to ask on, and how many rounds are left without news.
+    ask_at: Time,
+    rounds_left: u32,
 }
 
 #[derive(Debug)]
@@ -30,18 +38,46 @@ impl Seeds {
         let seed = |address| Seed { address, met: None };
         Self {
             seeds: addresses.into_iter().take(SEEDS_MAX).map(seed).collect(),
-            next: Time::default(),
+            call_at: Time::default(),
             wait_ms: options.join_first_ms.max(1),
+            ask_at: Time::default(),
+            rounds_left: 0,
         }
     }
 
+    /// When something is to be done next.
     pub(crate) fn next_at(&self) -> Time {
-        self.next
+        match self.rounds_left {
+            0 => self.call_at,
+            _ => self.call_at.min(self.ask_at),
+        }
+    }
+
+    pub(crate) fn call_at(&self) -> Time {
+        self.call_at
+    }
+
+    /// An answer held members that were not known: there may be more.
+    pub(crate) fn ask_on(&mut self, now: Time, options: &MembershipOptions) {
+        if self.rounds_left == 0 {
+            self.ask_at = now.plus_ms(options.ask_on_ms.max(1));
+        }
+        self.rounds_left = IDLE_ROUNDS;
+    }
+
+    /// Whether to ask now; it is then done until the next time.
+    pub(crate) fn asks(&mut self, now: Time, options: &MembershipOptions) -> bool {
+        if self.rounds_left == 0 || now < self.ask_at {
+            return false;
+        }
+        self.rounds_left -= 1;
+        self.ask_at = now.plus_ms(options.ask_on_ms.max(1));
+        true
     }
 
     /// Nobody is there (any more): call now, and soon again.
     pub(crate) fn hurry(&mut self, now: Time, options: &MembershipOptions) {
-        self.next = now;
+        self.call_at = now;
         self.wait_ms = options.join_first_ms.max(1);
     }
 
@@ -58,7 +94,7 @@ impl Seeds {
             false => self.wait_ms,
         };
         self.wait_ms = (self.wait_ms * 2).min(options.join_max_ms.max(1));
-        self.next = now.plus_ms(wait_ms + rng.u64(0..=wait_ms / 4));
+        self.call_at = now.plus_ms(wait_ms + rng.u64(0..=wait_ms / 4));
     }
 
     /// A few of the seeds that are not there, each with its number.

@@ -110,7 +110,8 @@ impl Datagram {
                 let state = reader.state()?;
                 Self::Superseded { by, state }
             }
-            _ => {
+            10.. => return Err(WireError::Kind),
+            0..10 => {
                 let header = reader.header()?;
                 let count = match reader.rest {
                     [] => 0,
@@ -425,3 +426,6 @@ impl Reader<'_> {
         Ok(*head)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,14 @@
+//! Who is there, according to whom: many members on a network of the test's own.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test that cannot go on has failed"
+)]
+
+mod network;
+
+mod failing;
+mod hostile;
+mod joining;
+mod returning;
