@@ -77,6 +77,9 @@
 //! # Ok::<(), dunlin_ring::RingError>(())
 //! ```
 //!
+//! **Foresight.** [`Moves`] says what changes hands between two layouts, [`loads`] how even they are, and
+//! [`Tolerance`] how many more nodes and zones may fail. Operators are shown these before a change.
+//!
 //! This crate is pure: no clock, no I/O, no randomness, whole numbers only. Every answer is a function
 //! of the arguments and the same on every platform, which golden values hold it to.
 //!
@@ -88,6 +91,7 @@ mod flow;
 mod id;
 mod layout;
 mod member;
+mod moves;
 mod partition;
 mod place;
 mod plan;
@@ -95,13 +99,16 @@ mod quorum;
 mod record;
 mod share;
 mod tally;
+mod tolerance;
 mod walk;
 
 pub use error::{QuorumParseError, RingError};
 pub use id::{BucketId, LayoutNumber, NodeId};
 pub use layout::{Layout, MEMBERS_MAX, REPLICAS_MAX};
 pub use member::{Member, MemberState, TEXT_BYTES_MAX};
+pub use moves::{Load, Moves, NodeMoves, loads};
 pub use partition::{PartitionCount, PartitionId};
 pub use plan::{Fallbacks, ReplicaPlan};
 pub use quorum::Quorum;
 pub use tally::{Needed, QuorumTally, Reached, Synced};
+pub use tolerance::{Faults, Tolerance, last_copies};

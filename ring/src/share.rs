@@ -116,14 +116,14 @@ fn relieve(dues: &mut [Due], full: u128) -> u128 {
 }
 
 /// Fair shares as fractions with one denominator, so that nothing is rounded before it must be.
-struct FairShares {
+pub(crate) struct FairShares {
     scaled: Vec<u128>,
     denominator: u128,
     most: u64,
 }
 
 impl FairShares {
-    fn new(sharers: &[Sharer], copies: Copies) -> FairShares {
+    pub(crate) fn new(sharers: &[Sharer], copies: Copies) -> FairShares {
         let most = u128::from(copies.partitions);
         let mut full = vec![false; sharers.len()];
         loop {
@@ -160,6 +160,14 @@ impl FairShares {
                 };
             }
         }
+    }
+
+    /// So many copies, in percent of the fair share of a sharer, rounded up.
+    pub(crate) fn percent(&self, sharer: usize, copies: usize) -> u64 {
+        let due = self.scaled.get(sharer).map_or(1, |due| (*due).max(1));
+        // Below 2^96: at most 2^16 copies, and the denominator stays below 2^42.
+        let percent = (copies as u128 * self.denominator * 100).div_ceil(due);
+        u64::try_from(percent).unwrap_or(u64::MAX)
     }
 
     /// Nobody, neither node nor relieved zone, goes above one copy of each partition.
