@@ -212,6 +212,7 @@ impl Bucket {
             | Request::ListBuckets
             | Request::Status
             | Request::Digest(_)
+            | Request::Explain(_)
             | Request::Cluster(_)
             | Request::Compact => {}
         }
@@ -259,6 +260,7 @@ impl Bucket {
             | Request::ListBuckets
             | Request::Status
             | Request::Digest(_)
+            | Request::Explain(_)
             | Request::Cluster(_)
             | Request::Compact => Place::Anywhere,
         }

@@ -4,13 +4,15 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use dunlin_crdt::Kind;
 use dunlin_protocol::cluster::{ClusterRequest, ClusterState};
-use dunlin_protocol::request::Request;
+use dunlin_protocol::explain::KeyReport;
+use dunlin_protocol::request::{Explain, Request};
 use dunlin_protocol::response::Answer;
 use dunlin_protocol::status::{NodeStatus, PartitionDigest};
 use dunlin_protocol::{Bucket as BucketInfo, BucketDefaults, BucketName};
-use dunlin_ring::{Layout, NodeId, PartitionId};
+use dunlin_ring::{BucketId, Layout, NodeId, PartitionId};
 use tokio::time::timeout;
 
 use crate::bucket::Bucket;
@@ -205,6 +207,25 @@ impl Client {
         match reply.answer {
             Answer::Digest(digest) => Ok(digest),
             _ => Err(unexpected(reply, "question for a digest")),
+        }
+    }
+
+    /// What a node itself holds under a key, to the dot: for finding out why a key reads as it does.
+    ///
+    /// # Errors
+    /// [`Error`] if it does not answer; no other can.
+    pub async fn explain(
+        &self,
+        node: NodeId,
+        bucket: BucketId,
+        key: impl Into<Bytes>,
+    ) -> Result<KeyReport, Error> {
+        let key = key.into();
+        let request = Request::Explain(Explain { bucket, key });
+        let reply = self.ask(&request, Place::Node(node)).await?;
+        match reply.answer {
+            Answer::Explained(report) => Ok(*report),
+            _ => Err(unexpected(reply, "question for what it holds under a key")),
         }
     }
 

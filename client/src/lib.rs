@@ -82,6 +82,6 @@ pub use dunlin_crdt::{FieldKind, FieldPath, Hlc, Kind, PathError};
 pub use dunlin_protocol::response::Rest;
 pub use dunlin_protocol::{
     Bucket as BucketInfo, BucketDefaults, BucketName, Context, DataEffect, Durability, Failure,
-    status,
+    cluster as shape, explain, status,
 };
 pub use dunlin_ring::{BucketId, Layout, LayoutNumber, NodeId, PartitionId, Quorum};

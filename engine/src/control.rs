@@ -304,6 +304,7 @@ impl Control {
             | Request::Read(_)
             | Request::Keys(_)
             | Request::Digest(_)
+            | Request::Explain(_)
             | Request::Status
             | Request::Compact => return Err(Failure::NotUnderstood),
         };

@@ -19,6 +19,7 @@ mod cluster;
 mod commits;
 mod control;
 mod digest;
+mod explain;
 mod follow;
 mod forward;
 mod gather;

@@ -270,6 +270,9 @@ impl Shard {
                 self.start_digest(origin, partition, now, effects);
                 Ok(())
             }
+            Request::Explain(explain) => self.explain(&explain, now, effects).map(|report| {
+                effects.push(Self::answer(origin, Answer::Explained(Box::new(report))));
+            }),
             Request::Layout
             | Request::OpenBucket(_)
             | Request::CreateBucket { .. }
@@ -553,6 +556,7 @@ pub fn partition_of(request: &Request, view: &View) -> Option<PartitionId> {
         Request::Read(read) => Some(partitions.partition_of(read.bucket, &read.key)),
         Request::Keys(keys) => Some(keys.partition),
         Request::Digest(partition) => Some(*partition),
+        Request::Explain(explain) => Some(partitions.partition_of(explain.bucket, &explain.key)),
         Request::Layout
         | Request::OpenBucket(_)
         | Request::CreateBucket { .. }

@@ -19,6 +19,7 @@ pub mod cluster;
 pub mod codec;
 pub mod context;
 pub mod error;
+pub mod explain;
 pub mod frame;
 pub mod limits;
 pub mod peer;

@@ -33,6 +33,15 @@ pub const CLIENT_FRAME_BYTES_MAX: usize = 20 << 20;
 /// largest size, of as many owners, joined in one.
 pub const PEER_FRAME_BYTES_MAX: usize = 40 << 20;
 
+/// Most rows that one node's report on a key has: enough to see what differs.
+pub const EXPLAINED_ROWS_MAX: usize = 100;
+
+/// Most cells of one row in such a report. With the rows it stays far below a frame.
+pub const EXPLAINED_CELLS_MAX: usize = 1_000;
+
+/// Bytes of values after which such a report leaves out what rows show.
+pub const EXPLAINED_VALUE_BYTES_MAX: usize = 64 << 10;
+
 /// What a message spends on names, ids, dots and lengths beside the bytes counted above.
 const MESSAGE_BYTES: usize = 1 << 20;
 

@@ -41,6 +41,8 @@ pub enum Request {
     Status,
     /// The digest of what this node holds of one partition, for comparing owners.
     Digest(PartitionId),
+    /// What this node itself holds under one key, to the dot. Answered with `Explained`.
+    Explain(Explain),
     /// Return the disk space of what was overwritten and deleted, now.
     Compact,
     /// To this node: about the shape of the cluster. Answered with `Cluster`.
@@ -244,6 +246,17 @@ pub struct Keys {
     /// How many must answer.
     #[serde(default)]
     pub options: ReadOptions,
+}
+
+/// Which key to report on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Explain {
+    /// The bucket.
+    #[serde(rename = "b")]
+    pub bucket: BucketId,
+    /// The key.
+    #[serde(rename = "k")]
+    pub key: Bytes,
 }
 
 fn allowed() -> Fallbacks {

@@ -9,6 +9,7 @@ use crate::bucket::Bucket;
 use crate::cluster::ClusterState;
 use crate::context::Context;
 use crate::error::Failure;
+use crate::explain::KeyReport;
 use crate::status::{NodeStatus, PartitionDigest};
 
 /// An answer, and the layout of the node that gives it, so that a client notices a newer one.
@@ -48,6 +49,8 @@ pub enum Answer {
     Status(Box<NodeStatus>),
     /// To `Digest`.
     Digest(PartitionDigest),
+    /// To `Explain`.
+    Explained(Box<KeyReport>),
     /// To `Compact`: bytes on disk before and after.
     Compacted {
         /// Before.

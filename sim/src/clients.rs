@@ -180,6 +180,7 @@ impl World {
             | Answer::Buckets(_)
             | Answer::Status(_)
             | Answer::Digest(_)
+            | Answer::Explained(_)
             | Answer::Cluster(_)
             | Answer::Compacted { .. } => Outcome::Failed(Failure::NotUnderstood),
         };

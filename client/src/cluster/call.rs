@@ -106,7 +106,9 @@ impl Call {
 
 fn class_of(request: &Request) -> Class {
     match request {
-        Request::Keys(_) | Request::Compact | Request::Digest(_) => Class::Page,
+        Request::Keys(_) | Request::Compact | Request::Digest(_) | Request::Explain(_) => {
+            Class::Page
+        }
         Request::Read(read) => match &read.query {
             Query::Elements(_) | Query::Fields { .. } | Query::Count(_) => Class::Page,
             Query::Value | Query::Has(_) | Query::Field(_) => Class::Point,

@@ -50,7 +50,8 @@ impl Repeat {
             | Request::OpenBucket(_)
             | Request::ListBuckets
             | Request::Status
-            | Request::Digest(_) => Self::Read,
+            | Request::Digest(_)
+            | Request::Explain(_) => Self::Read,
             Request::Compact => Self::Harmless,
             Request::Cluster(ClusterRequest::Describe) => Self::Read,
             Request::CreateBucket { .. } | Request::DropBucket(_) | Request::Cluster(_) => {

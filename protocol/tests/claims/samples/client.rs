@@ -1,8 +1,9 @@
 //! Requests of clients, and what they are answered.
 
-use dunlin_crdt::{Hlc, Kind, OpId};
+use dunlin_crdt::{ActorId, Hlc, Kind, OpId};
+use dunlin_protocol::explain::{CellReport, KeptHints, KeyReport, RowReport};
 use dunlin_protocol::request::{
-    FieldChange, Keys, Page, Query, Read, ReadOptions, Replace, Request, Write, WriteOp,
+    Explain, FieldChange, Keys, Page, Query, Read, ReadOptions, Replace, Request, Write, WriteOp,
     WriteOptions,
 };
 use dunlin_protocol::response::{Answer, FieldItem, Found, HeldBy, ReadAnswer, Receipt, Rest};
@@ -12,7 +13,7 @@ use dunlin_ring::{
     Fallbacks, Layout, Member, MemberState, NodeId, PartitionCount, PartitionId, Quorum,
 };
 
-use super::pieces::{ADA, BEA, BUCKET, bucket, bytes, context, name, page, path};
+use super::pieces::{ADA, BEA, BUCKET, bucket, bytes, clock, context, name, page, path};
 use super::variants::failure_name;
 
 pub(crate) fn write(op: WriteOp) -> Request {
@@ -138,6 +139,13 @@ pub(crate) fn requests() -> Vec<(&'static str, Request)> {
         ("ListBuckets", Request::ListBuckets),
         ("Status", Request::Status),
         ("Digest", Request::Digest(PartitionId(7))),
+        (
+            "Explain",
+            Request::Explain(Explain {
+                bucket: BUCKET,
+                key: bytes("k"),
+            }),
+        ),
         ("Compact", Request::Compact),
         (
             "Cluster",
@@ -287,6 +295,7 @@ pub(crate) fn answers() -> Vec<(&'static str, Answer)> {
                 content: 3,
             }),
         ),
+        ("Explained", Answer::Explained(Box::new(key_report()))),
         (
             "Compacted",
             Answer::Compacted {
@@ -299,6 +308,34 @@ pub(crate) fn answers() -> Vec<(&'static str, Answer)> {
             Answer::Cluster(Box::new(super::cluster::state())),
         ),
     ]
+}
+
+fn key_report() -> KeyReport {
+    KeyReport {
+        partition: PartitionId(7),
+        owner: true,
+        holds: true,
+        whole: false,
+        clock: 2,
+        events: 4,
+        rows: vec![RowReport {
+            subkey: bytes("s"),
+            cells: vec![CellReport {
+                actor: ActorId(0x0a),
+                counter: 3,
+                stamp: Hlc(0x10000),
+                expired: false,
+            }],
+            cells_more: 1,
+            past: clock(),
+            shows: Some(Found::Sum(7)),
+        }],
+        more: true,
+        hints: vec![KeptHints {
+            owner: BEA,
+            events: 1,
+        }],
+    }
 }
 
 pub(crate) fn layout() -> Layout {

@@ -30,7 +30,7 @@ variants! { request_name, ALL_REQUESTS, Request:
     Request::Layout => "Layout", Request::OpenBucket(_) => "OpenBucket",
     Request::CreateBucket { .. } => "CreateBucket", Request::DropBucket(_) => "DropBucket",
     Request::ListBuckets => "ListBuckets", Request::Status => "Status",
-    Request::Digest(_) => "Digest", Request::Compact => "Compact",
+    Request::Digest(_) => "Digest", Request::Explain(_) => "Explain", Request::Compact => "Compact",
     Request::Cluster(_) => "Cluster",
 }
 variants! { write_name, ALL_WRITES, WriteOp:
@@ -46,6 +46,7 @@ variants! { answer_name, ALL_ANSWERS, Answer:
     Answer::Written(_) => "Written", Answer::Read(_) => "Read", Answer::Layout(_) => "Layout",
     Answer::Bucket(_) => "Bucket", Answer::Created { .. } => "Created",
     Answer::Buckets(_) => "Buckets", Answer::Status(_) => "Status", Answer::Digest(_) => "Digest",
+    Answer::Explained(_) => "Explained",
     Answer::Compacted { .. } => "Compacted", Answer::Cluster(_) => "Cluster", Answer::Failed(_) => "Failed",
 }
 variants! { found_name, ALL_FOUND, Found:
