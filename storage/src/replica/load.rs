@@ -4,7 +4,8 @@
 //!   record of a partition     the layout says: owned       not owned
 //!   held                      goes on                      stays, until it is handed over
 //!   given up                  is gained                    what is left is deleted
-//!   none                      held, empty                  nothing
+//!   none, and no rows         held, empty                  nothing
+//!   none, but rows            held                         held
 //!   damaged                   held, distrusted             held, distrusted
 //! ```
 //!
@@ -72,10 +73,11 @@ impl Replica {
         for partition in replica.distrusted.clone() {
             replica.distrust(partition)?;
         }
+        replica.read_close_records(&options.start)?;
+        // After the close records, for none of them is about what is gained now.
         for partition in owned {
             replica.gain(partition)?;
         }
-        replica.read_close_records(&options.start)?;
         replica.load_hints()?;
         Ok(replica)
     }
@@ -106,6 +108,8 @@ impl Replica {
                 (None, Found::Nothing | Found::Damaged) => {}
             }
         }
+        // The batch that deleted them may be the one that was refused.
+        self.read_close_records(&Start::Unclean)?;
         self.load_hints()
     }
 
@@ -117,7 +121,8 @@ impl Replica {
     ) -> Result<(), StoreError> {
         let found = self.find(partition)?;
         let doubted = amnesia || matches!(found, Found::Damaged);
-        let rows_in = if doubted {
+        let recorded = matches!(found, Found::Standing(_));
+        let rows_in = if doubted || !recorded {
             let from = Place {
                 partition,
                 epoch: 0,
@@ -141,6 +146,10 @@ impl Replica {
             record.epoch = record.epoch.max(epoch);
         }
         self.load_partition(partition, record)?;
+        if !recorded {
+            // From now on the store knows of it, also when the layout does not any more.
+            self.stage_record(partition);
+        }
         if doubted {
             self.distrusted.push(partition);
         }
@@ -159,9 +168,11 @@ impl Replica {
             Found::Standing(Standing::Held(record)) if record.rows_epoch == rows_epoch => {
                 self.load_partition(partition, record)?;
             }
-            // It never had a record, but it may have rows: nobody has to write a record before them.
+            // Its first record was refused. It may have rows: a store of the first version, whose
+            // layout never changed, had records only now and then.
             Found::Nothing if rows_epoch == 0 => {
                 self.load_partition(partition, PartitionRecord::default())?;
+                self.stage_record(partition);
             }
             Found::Damaged => {
                 let record = PartitionRecord {
