@@ -11,7 +11,7 @@
 //! ```
 //!
 //! To follow a put, open `write.rs`; a read, `read.rs` and `gather.rs`; the replica's side of both, `serve.rs`;
-//! anti-entropy, `repair.rs`; hints, `handoff.rs`; a change of layout, `cluster/layouts.rs`, `follow.rs`
+//! anti-entropy, `repair.rs`; bit rot, `scrub.rs`; hints, `handoff.rs`; a change of layout, `cluster/layouts.rs`, `follow.rs`
 //! and `handover.rs`; buckets and who can be reached, `control.rs`.
 
 mod changes;
@@ -33,10 +33,13 @@ mod read;
 mod read_repair;
 mod repair;
 mod report;
+mod reshape;
 mod scan;
+mod scrub;
 mod serve;
 mod shard;
 mod show;
+mod swim;
 mod transfer;
 mod upkeep;
 mod view;

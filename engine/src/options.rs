@@ -1,5 +1,7 @@
 //! What can be set about a node's decisions. Every bound has its name here.
 
+use crate::membership::MembershipOptions;
+
 /// Bounds and delays. Times are in milliseconds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EngineOptions {
@@ -21,6 +23,8 @@ pub struct EngineOptions {
     pub ping_every_ms: u64,
     /// After this silence a peer counts as unreachable.
     pub unreachable_after_ms: u64,
+    /// How nodes find each other and notice death.
+    pub membership: MembershipOptions,
     /// How often clocks are compared with co-owners.
     pub repair_every_ms: u64,
     /// Partitions that one shard repairs at a time.
@@ -29,6 +33,12 @@ pub struct EngineOptions {
     pub repair_page_bytes: usize,
     /// Bytes of rows that one shard pulls in a second of repair; a quarter while clients wait long.
     pub repair_bytes_per_second: u64,
+    /// How often the scrub reads a slice.
+    pub scrub_every_ms: u64,
+    /// Rows of one slice.
+    pub scrub_rows: usize,
+    /// How long a partition that was read to its end is left alone.
+    pub scrub_interval_ms: u64,
     /// How often hints are offered to owners that are back.
     pub handoff_every_ms: u64,
     /// Bytes of events in one batch of hints.
@@ -53,10 +63,14 @@ impl Default for EngineOptions {
             clock_skew_max_ms: 500,
             ping_every_ms: 200,
             unreachable_after_ms: 1_000,
+            membership: MembershipOptions::default(),
             repair_every_ms: 1_000,
             repairs_max: 4,
             repair_page_bytes: 256 << 10,
             repair_bytes_per_second: 64 << 20,
+            scrub_every_ms: 500,
+            scrub_rows: 512,
+            scrub_interval_ms: 6 * 3_600_000,
             handoff_every_ms: 500,
             handoff_batch_bytes: 256 << 10,
             checkpoint_every_ms: 10_000,

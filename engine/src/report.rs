@@ -36,6 +36,10 @@ pub struct ShardReport {
     pub filling: u64,
     /// Pairs of partition and co-owner whose clocks are not known to be equal.
     pub clocks_behind: u64,
+    /// Rows known to be damaged.
+    pub damaged: u64,
+    /// Partitions whose content was found equal at all owners.
+    pub proven: u64,
     /// Operations in progress.
     pub in_flight: u64,
     /// Batches taken by the writer and not synced.

@@ -35,6 +35,7 @@ use crate::io::{Effect, Input, Note, Now, ReplyTo, SyncWhen, Time, TimerId};
 use crate::options::EngineOptions;
 use crate::repair::Repair;
 use crate::report::{Counters, ShardReport};
+use crate::scrub::Scrub;
 use crate::upkeep::Upkeep;
 use crate::view::View;
 use crate::write::WriteOp;
@@ -102,6 +103,7 @@ pub struct Shard {
     pub(crate) handover: Handover,
     pub(crate) following: Following,
     pub(crate) upkeep: Upkeep,
+    pub(crate) scrub: Scrub,
     pub(crate) counters: Counters,
     pub(crate) read_latency_us: u64,
     next_op: u64,
@@ -131,6 +133,7 @@ impl Shard {
             handover: Handover::default(),
             following: Following::default(),
             upkeep: Upkeep::default(),
+            scrub: Scrub::default(),
             commits: Commits::default(),
             counters: Counters::default(),
             operations: BTreeMap::new(),
@@ -175,7 +178,7 @@ impl Shard {
                 effects.push(Effect::Report { reply_to, report });
             }
             // The control part's; the driver does not send it here.
-            Input::ShardFollows { .. } => {}
+            Input::ShardFollows { .. } | Input::Datagram { .. } => {}
             Input::Stopping => {
                 self.replica.close();
                 self.sync_next = SyncWhen::Now;
@@ -239,6 +242,7 @@ impl Shard {
             (TimerId::Handoff, self.options.handoff_every_ms),
             (TimerId::Checkpoint, self.options.checkpoint_every_ms),
             (TimerId::Slice, 1),
+            (TimerId::Scrub, self.options.scrub_every_ms),
         ];
         for (id, every_ms) in timers {
             let at = now.time.plus_ms(self.rng.u64(0..=every_ms));
@@ -383,7 +387,9 @@ impl Shard {
                 effects.push(Effect::SetTimer { id, at });
             }
             TimerId::Slice => self.upkeep_slice(now, effects),
-            TimerId::Ping => {}
+            TimerId::Scrub => self.scrub_round(now, effects),
+            // The control part's.
+            TimerId::Ping | TimerId::Membership => {}
         }
     }
 
@@ -489,6 +495,8 @@ impl Shard {
             partitions: owned,
             filling: owned - whole,
             clocks_behind: self.clocks_behind(),
+            damaged: self.scrub.damaged(),
+            proven: self.proven(),
             in_flight: self.operations.len() as u64,
             unsynced: self.commits.unsynced(),
             counters: self.counters.clone(),
@@ -529,21 +537,19 @@ impl Shard {
         self.view.partitions().partition_of(bucket, key)
     }
 
-    /// Tells of a failure of the store. A damaged row has its whole partition refilled from the
-    /// co-owners: what else is damaged there is unknown, and a clock must not be believed about it.
+    /// Tells of a failure of the store. A damaged row is fetched from a co-owner; for a damaged key its
+    /// whole partition is refilled, for which row it was is unknown.
     pub(crate) fn note_store_error(&mut self, error: &StoreError, effects: &mut Vec<Effect>) {
         self.counters.add("store_errors");
         effects.push(Effect::Note(Note::StoreFailed {
             reason: error.to_string(),
         }));
-        let (StoreError::CorruptRow { partition, .. } | StoreError::CorruptKey { partition }) =
-            error
-        else {
-            return;
-        };
-        if self.replica.is_whole(*partition) && self.replica.distrust(*partition).is_ok() {
-            self.counters.add("partitions_distrusted");
-            self.repair.forget_partition(*partition);
+        match error {
+            StoreError::CorruptRow { partition, key } => {
+                self.note_damage(*partition, key.clone(), effects);
+            }
+            StoreError::CorruptKey { partition } => self.distrust(*partition, effects),
+            _ => {}
         }
     }
 }

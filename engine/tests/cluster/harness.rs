@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use dunlin_crdt::{Kind, Millis, OpId};
+use dunlin_engine::membership::{Identity, To};
 use dunlin_engine::{
     Control, Effect, EngineOptions, Input, Knowledge, Note, Now, ReplyTo, Shard, SyncWhen, Time,
     TimerId,
@@ -26,12 +27,19 @@ pub(crate) struct Node {
     timers: BTreeSet<(Time, u8, TimerId)>,
 }
 
+/// What is on its way.
+enum Said {
+    Body(PeerBody),
+    Datagram(Bytes),
+}
+
 pub(crate) struct Cluster {
     pub(crate) nodes: BTreeMap<NodeId, Node>,
     pub(crate) layout: Arc<Layout>,
+    options: EngineOptions,
     pub(crate) now: Now,
     down: BTreeSet<NodeId>,
-    wire: VecDeque<(NodeId, NodeId, PeerBody)>,
+    wire: VecDeque<(NodeId, NodeId, Said)>,
     answers: BTreeMap<u64, Answer>,
     next: u64,
     /// Every message that was delivered, for tests that count.
@@ -59,12 +67,17 @@ const CONTROL: u8 = 1;
 impl Cluster {
     /// So many nodes, three owners a partition, ready to serve.
     pub(crate) fn of(nodes: usize) -> Self {
+        Self::with(nodes, EngineOptions::default())
+    }
+
+    pub(crate) fn with(nodes: usize, options: EngineOptions) -> Self {
         let members = (1..=nodes).map(member);
         let partitions = PartitionCount::new(4).unwrap();
         let layout = Arc::new(Layout::first(members.collect(), 3, partitions).unwrap());
         let mut cluster = Self {
             nodes: BTreeMap::new(),
             layout,
+            options,
             now: Now {
                 time: Time(0),
                 wall: Millis(1_700_000_000_000),
@@ -85,7 +98,7 @@ impl Cluster {
     }
 
     pub(crate) fn boot(&mut self, id: NodeId, kv: MemoryKv, start: Start) {
-        let options = EngineOptions::default();
+        let options = self.options.clone();
         let arc: Arc<dyn Kv> = Arc::new(kv.clone());
         let layout = Arc::clone(&self.layout);
         self.next += 1;
@@ -96,7 +109,18 @@ impl Cluster {
         let disks: Vec<MemoryKv> = [kv.clone()].into_iter().chain(others).collect();
         let known = disks.iter().find_map(|kv| Knowledge::load(kv).unwrap());
         let knowledge = known.unwrap_or_else(|| Knowledge::new(founding));
-        let control = Control::new(knowledge, id, 1, options.clone(), rng.fork());
+        let number = (1..100).find(|number| self.id(*number) == id).unwrap();
+        let Member { name, address, .. } = member(number);
+        let identity = Identity {
+            id,
+            name,
+            address,
+            incarnation: self.next,
+            instance: self.next,
+        };
+        let seeds = Vec::new();
+        let control = Control::new(knowledge, identity, seeds, 1, options.clone(), rng.fork());
+        let control = control.unwrap();
         let view = control.view();
         let replica = Replica::open(
             arc,
@@ -232,7 +256,20 @@ impl Cluster {
     fn carry_out(&mut self, id: NodeId, part: u8, effects: Vec<Effect>) {
         for effect in effects {
             match effect {
-                Effect::Send { to, body } => self.wire.push_back((id, to, body)),
+                Effect::Send { to, body } => self.wire.push_back((id, to, Said::Body(body))),
+                Effect::Datagram { to, bytes } => {
+                    let to = match to {
+                        To::Node { id, .. } => id,
+                        To::Address(address) => {
+                            let place = |number: &usize| member(*number).address == address;
+                            match (1..100).find(place) {
+                                Some(number) => self.id(number),
+                                None => continue,
+                            }
+                        }
+                    };
+                    self.wire.push_back((id, to, Said::Datagram(bytes)));
+                }
                 Effect::Reply { to, answer } => {
                     self.answers.insert(to.0, answer);
                 }
@@ -286,6 +323,13 @@ impl Cluster {
             if self.down.contains(&from) || self.down.contains(&to) {
                 continue;
             }
+            let body = match body {
+                Said::Body(body) => body,
+                Said::Datagram(bytes) => {
+                    self.input(to, CONTROL, Input::Datagram { from, bytes });
+                    continue;
+                }
+            };
             self.delivered.push((from, to, body.clone()));
             self.input(
                 to,
@@ -462,6 +506,27 @@ impl Cluster {
 
     /// Flips a bit in the stored row of a key.
     pub(crate) fn damage_a_row(&mut self, node: NodeId, bucket: &Bucket, key: &str) {
+        self.change_a_row(node, bucket, key, |batch, stored_key, value| {
+            let mut value = value.to_vec();
+            value[1] ^= 1;
+            batch.put(dunlin_storage::Keyspace::Rows, stored_key, value.into());
+        });
+    }
+
+    /// Makes the stored row of a key vanish.
+    pub(crate) fn lose_a_row(&mut self, node: NodeId, bucket: &Bucket, key: &str) {
+        self.change_a_row(node, bucket, key, |batch, stored_key, _| {
+            batch.delete(dunlin_storage::Keyspace::Rows, stored_key);
+        });
+    }
+
+    fn change_a_row(
+        &mut self,
+        node: NodeId,
+        bucket: &Bucket,
+        key: &str,
+        change: impl Fn(&mut dunlin_storage::Batch, Bytes, Bytes),
+    ) {
         let kv = self.nodes[&node].kv.clone();
         let mut batch = dunlin_storage::Batch::default();
         let all = (std::ops::Bound::Unbounded, std::ops::Bound::Unbounded);
@@ -469,9 +534,7 @@ impl Cluster {
             let (stored_key, value) = entry.unwrap();
             let holds = |part: &[u8]| stored_key.windows(part.len()).any(|window| window == part);
             if holds(key.as_bytes()) && holds(&bucket.id.0.to_be_bytes()) {
-                let mut value = value.to_vec();
-                value[1] ^= 1;
-                batch.put(dunlin_storage::Keyspace::Rows, stored_key, value.into());
+                change(&mut batch, stored_key, value);
             }
         }
         assert_eq!(batch.len(), 1);

@@ -12,7 +12,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use dunlin_crdt::{Clock, Dot, Row};
+use dunlin_crdt::{Clock, Dot};
 use dunlin_ring::PartitionId;
 
 use super::partition::{Covered, Transfer};
@@ -96,8 +96,8 @@ impl Replica {
         Ok(())
     }
 
-    /// The first of our rows in a span, so many or of so many bytes. One that is damaged counts as
-    /// empty, as its data is lost here. So do pending entries without a row.
+    /// The first of our rows in a span, so many or of so many bytes. Pending entries without a row
+    /// count as empty ones.
     pub(super) fn load_slice(
         &self,
         partition: PartitionId,
@@ -128,13 +128,7 @@ impl Replica {
         }
         let mut rows = BTreeMap::new();
         for stored_key in keys {
-            let loaded = match self.load(partition, part, &stored_key) {
-                Err(StoreError::CorruptRow { .. } | StoreError::CorruptKey { .. }) => Loaded {
-                    row: Row::new(),
-                    stored: self.overlay.get(Keyspace::Rows, &stored_key)?,
-                },
-                other => other?,
-            };
+            let loaded = self.load(partition, part, &stored_key)?;
             rows.insert(stored_key, loaded);
         }
         Ok(Slice { rows, cut })

@@ -4,7 +4,8 @@
 //!   record of a partition     the layout says: owned       not owned
 //!   held                      goes on                      stays, until it is handed over
 //!   given up                  is gained                    what is left is deleted
-//!   none                      held, empty                  nothing
+//!   none, and no rows         held, empty                  nothing
+//!   none, but rows            held                         held
 //!   damaged                   held, distrusted             held, distrusted
 //! ```
 //!
@@ -42,8 +43,9 @@ impl Replica {
     /// [distrusted](Self::distrust); after any other start, one whose record is damaged, see
     /// [`distrusted`](Self::distrusted).
     ///
-    /// Cost: for each partition of the shard its record; for each that is held its pending rows, and
-    /// one seek for each actor in its log; one pass over the hints.
+    /// Cost: for each partition of the shard its record, and some seeks if that does not say that it
+    /// was always held; for each that is held its pending rows, and one seek for each actor in its
+    /// log; one pass over the hints.
     ///
     /// # Errors
     /// [`StoreError`]: the store could not be read.
@@ -72,10 +74,11 @@ impl Replica {
         for partition in replica.distrusted.clone() {
             replica.distrust(partition)?;
         }
+        replica.read_close_records(&options.start)?;
+        // After the close records, for none of them is about what is gained now.
         for partition in owned {
             replica.gain(partition)?;
         }
-        replica.read_close_records(&options.start)?;
         replica.load_hints()?;
         Ok(replica)
     }
@@ -106,6 +109,8 @@ impl Replica {
                 (None, Found::Nothing | Found::Damaged) => {}
             }
         }
+        // The batch that deleted them may be the one that was refused.
+        self.read_close_records(&Start::Unclean)?;
         self.load_hints()
     }
 
@@ -117,7 +122,8 @@ impl Replica {
     ) -> Result<(), StoreError> {
         let found = self.find(partition)?;
         let doubted = amnesia || matches!(found, Found::Damaged);
-        let rows_in = if doubted {
+        let recorded = matches!(found, Found::Standing(_));
+        let rows_in = if doubted || !recorded {
             let from = Place {
                 partition,
                 epoch: 0,
@@ -141,6 +147,10 @@ impl Replica {
             record.epoch = record.epoch.max(epoch);
         }
         self.load_partition(partition, record)?;
+        if !recorded {
+            // From now on the store knows of it, also when the layout does not any more.
+            self.stage_record(partition);
+        }
         if doubted {
             self.distrusted.push(partition);
         }
@@ -159,9 +169,11 @@ impl Replica {
             Found::Standing(Standing::Held(record)) if record.rows_epoch == rows_epoch => {
                 self.load_partition(partition, record)?;
             }
-            // It never had a record, but it may have rows: nobody has to write a record before them.
+            // Its first record was refused. It may have rows: a store of the first version, whose
+            // layout never changed, had records only now and then.
             Found::Nothing if rows_epoch == 0 => {
                 self.load_partition(partition, PartitionRecord::default())?;
+                self.stage_record(partition);
             }
             Found::Damaged => {
                 let record = PartitionRecord {
