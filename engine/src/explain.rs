@@ -50,7 +50,7 @@ impl Shard {
             holds: self.replica.owns(partition),
             whole: self.replica.is_whole(partition),
             clock: xxhash_rust::xxh3::xxh3_64(&clock.encode()),
-            events: clock.len(),
+            seen: clock.clone(),
             rows: Vec::new(),
             more: false,
             hints: self.kept_hints(partition, explain)?,

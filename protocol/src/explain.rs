@@ -25,8 +25,8 @@ pub struct KeyReport {
     pub whole: bool,
     /// Hash of the partition's clock.
     pub clock: u64,
-    /// Events in that clock.
-    pub events: u64,
+    /// That clock: what it has and no row has was replaced or deleted.
+    pub seen: Clock,
     /// Rows of the key in order, those without cells too: the first
     /// [`EXPLAINED_ROWS_MAX`](crate::limits::EXPLAINED_ROWS_MAX).
     pub rows: Vec<RowReport>,

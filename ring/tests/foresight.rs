@@ -42,7 +42,9 @@ fn choices<T: Copy + Ord>(of: &[T], many: usize) -> Vec<BTreeSet<T>> {
         (_, None) => Vec::new(),
         (many, Some((head, rest))) => {
             let mut with = choices(rest, many - 1);
-            with.iter_mut().for_each(|set| drop(set.insert(*head)));
+            for set in &mut with {
+                set.insert(*head);
+            }
             with.extend(choices(rest, many));
             with
         }

@@ -35,7 +35,7 @@ fn owners_that_agree_report_the_same_and_others_hold_nothing() {
     let report = &reports[0];
     assert_eq!(report.partition, cluster.partition(&bucket, "k"));
     assert!(report.owner && report.holds && report.whole && !report.more);
-    assert_eq!((report.events, report.rows.len()), (1, 1));
+    assert_eq!((report.seen.len(), report.rows.len()), (1, 1));
     let row = &report.rows[0];
     assert_eq!((row.cells.len(), row.cells_more), (1, 0));
     assert_eq!((row.cells[0].counter, row.cells[0].expired), (1, false));
@@ -60,6 +60,7 @@ fn what_an_owner_missed_is_a_cell_it_lacks_and_a_hint_elsewhere() {
     let lacks = explain(&mut cluster, owners[2], &bucket, "k");
     assert_eq!((has.rows.len(), lacks.rows.len()), (1, 0));
     assert_ne!(has.clock, lacks.clock);
+    assert!(lacks.seen.is_empty());
     let kept: Vec<_> = cluster
         .others(&bucket, "k")
         .into_iter()

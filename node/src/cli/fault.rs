@@ -44,6 +44,9 @@ pub(crate) enum Fault {
     /// A write failed; the error says whether it may be applied.
     #[error("{}", reason(.0))]
     Write(Error),
+    /// A change of the cluster's shape failed; the error says whether it may be done.
+    #[error("{}", reason(.0))]
+    Change(Error),
     /// A cluster for development could not be made or driven.
     #[error("{0}")]
     Dev(#[from] DevError),
@@ -72,7 +75,7 @@ impl Fault {
         match self {
             Self::Usage(_) => Ended::Usage,
             Self::NotFound(_) => Ended::No,
-            Self::Write(error) => match error.effect() {
+            Self::Write(error) | Self::Change(error) => match error.effect() {
                 DataEffect::NotApplied => Ended::Failed,
                 DataEffect::Unknown => Ended::Unknown,
             },
@@ -98,6 +101,9 @@ impl Fault {
     /// What it means for the data.
     fn effect(&self) -> &'static str {
         match self.ended() {
+            Ended::Unknown if matches!(self, Self::Change(_)) => {
+                "the change may be made, now or later"
+            }
             Ended::Unknown => "it may be written, now or later",
             Ended::Done | Ended::No | Ended::Usage | Ended::Failed => "nothing was written",
         }
@@ -110,6 +116,7 @@ impl Fault {
             Self::Refused { advice, .. } => Some(advice.clone()),
             Self::Connect(error) => connect_advice(error),
             Self::Bucket(error) | Self::Read(error) | Self::Write(error) => request_advice(error),
+            Self::Change(error) => change_advice(error),
             Self::NotFound(_)
             | Self::Dev(_)
             | Self::Server(_)
@@ -127,7 +134,11 @@ impl Fault {
         };
         if matches!(
             self,
-            Self::Write(_) | Self::Bucket(_) | Self::Connect(_) | Self::Refused { .. }
+            Self::Write(_)
+                | Self::Change(_)
+                | Self::Bucket(_)
+                | Self::Connect(_)
+                | Self::Refused { .. }
         ) {
             text.push_str(&format!("data:  {}\n", self.effect()));
         }
@@ -212,6 +223,16 @@ fn connect_advice(error: &ConnectError) -> Option<String> {
         ConnectError::NoRandomness => return None,
     };
     Some(advice.to_owned())
+}
+
+fn change_advice(error: &Error) -> Option<String> {
+    match (error, error.effect()) {
+        (Error::Refused { failure, .. }, DataEffect::NotApplied) => failure_advice(failure),
+        (_, DataEffect::NotApplied) => Some("try again".to_owned()),
+        (_, DataEffect::Unknown) => {
+            Some("dunlin cluster status shows whether it was made; then try again".to_owned())
+        }
+    }
 }
 
 fn request_advice(error: &Error) -> Option<String> {
@@ -312,6 +333,28 @@ mod tests {
             &Fault::Write(error),
             Ended::Unknown,
             &["may be written", "count twice"],
+        );
+    }
+
+    #[test]
+    fn a_change_of_the_cluster_is_refused_with_exit_3_or_its_outcome_is_unknown() {
+        let why = "the newest layout is 3-0".to_owned();
+        check(
+            &Fault::Change(refused(Failure::ChangeRefused { why })),
+            Ended::Failed,
+            &[
+                "newest layout is 3-0",
+                "nothing was written",
+                "dunlin cluster plan",
+            ],
+        );
+        let unknown = Error::Unknown {
+            asked: Asked::default(),
+        };
+        check(
+            &Fault::Change(unknown),
+            Ended::Unknown,
+            &["may be made", "dunlin cluster status"],
         );
     }
 

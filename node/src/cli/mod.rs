@@ -28,6 +28,7 @@ mod bucket;
 mod cluster;
 mod dev;
 mod ended;
+mod explain;
 mod export;
 mod fault;
 mod field;
@@ -107,6 +108,7 @@ fn dispatch(global: &Global, out: &mut Output, command: Command) -> Result<Ended
         Command::Keys(args) => talk(&session, keys::run(&session, out, args)),
         Command::Import(args) => talk(&session, import::run(&session, out, args)),
         Command::Export(args) => talk(&session, export::run(&session, out, args)),
+        Command::Explain(at) => talk(&session, explain::run(&session, out, at)),
         Command::Cluster(command) => talk(&session, cluster::run(&session, out, command)),
     }
 }

@@ -1,12 +1,9 @@
-//! The words of dev, bucket and cluster.
+//! The words of dev and bucket.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use dunlin_client::{BucketName, Durability, Kind, Quorum};
-
-use super::duration;
 
 /// `dunlin dev`
 #[derive(Debug, Args)]
@@ -117,19 +114,4 @@ pub(crate) struct BucketCreateArgs {
     /// synced: a node holds a write once it is on its disk. periodic: a little before
     #[arg(long, default_value = "synced", value_name = "HOW")]
     pub(crate) durability: Durability,
-}
-
-/// `dunlin cluster …`
-#[derive(Debug, Subcommand)]
-pub(crate) enum ClusterCommand {
-    /// Show how each node is
-    Status,
-    /// Compare what the owners of every partition hold; exit code 1 if they differ
-    Verify {
-        /// If they differ, look again for so long: repair may be under way
-        #[arg(long, value_name = "TIME", default_value = "3s", value_parser = duration)]
-        wait: Duration,
-    },
-    /// Return the disk space of what was overwritten and deleted, on every node
-    Compact,
 }

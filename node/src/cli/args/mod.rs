@@ -12,15 +12,17 @@ mod asking;
 mod cluster;
 mod data;
 mod files;
+mod shape;
 
 pub(crate) use asking::{Asking, duration};
-pub(crate) use cluster::{BucketCommand, BucketCreateArgs, ClusterCommand, DevArgs, DevCommand};
+pub(crate) use cluster::{BucketCommand, BucketCreateArgs, DevArgs, DevCommand};
 pub(crate) use data::{
     DeleteArgs, ElementsArgs, FieldArgs, FlagArgs, GetArgs, IncrArgs, KeysArgs, MapAddArgs,
     MapCommand, MapGetArgs, MapIncrArgs, MapRemoveArgs, MapSetArgs, PutArgs, SetCommand,
     SetCountArgs, SetListArgs, Switch,
 };
 pub(crate) use files::{ExportArgs, Format, ImportArgs};
+pub(crate) use shape::{CancelArgs, ChangeCommand, ClusterCommand, PlaceArgs};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -102,7 +104,9 @@ pub(crate) enum Command {
     Import(ImportArgs),
     /// Write a bucket to standard output, as ndjson that import takes
     Export(ExportArgs),
-    /// Ask about, check and maintain the cluster
+    /// Show what each owner holds of a key, to the dot, and what differs
+    Explain(KeyArgs),
+    /// Ask about, check, change and maintain the cluster
     #[command(subcommand)]
     Cluster(ClusterCommand),
 }

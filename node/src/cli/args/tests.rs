@@ -58,6 +58,20 @@ fn wrong_usage_is_refused_with_exit_code_2() {
     check_refused("import b f --value x --amount y", ArgumentConflict);
     check_refused("import b f --concurrency 0", ValueValidation);
     check_refused("import b f --format xml", InvalidValue);
+    check_refused("explain b", MissingRequiredArgument);
+    check_refused(
+        "cluster",
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand,
+    );
+    check_refused("cluster join", MissingRequiredArgument);
+    check_refused("cluster join N4", ValueValidation);
+    check_refused("cluster join n4 --address localhost", ValueValidation);
+    check_refused("cluster join n4 --capacity 0", ValueValidation);
+    check_refused("cluster replace n1", MissingRequiredArgument);
+    check_refused("cluster capacity n1 much", ValueValidation);
+    check_refused("cluster n 17", ValueValidation);
+    check_refused("cluster plan --rate fast", ValueValidation);
+    check_refused("cluster cancel --staged --running", ArgumentConflict);
 }
 
 #[test]
@@ -96,6 +110,31 @@ fn what_is_left_out_has_its_default() {
         (create.kind, create.durability),
         (Kind::Set, Durability::Synced)
     );
+}
+
+#[test]
+fn a_newcomer_is_placed_by_what_is_said_of_it() {
+    let line = "cluster replace n1 n4 --zone rack-4 --capacity 3 --address [::1]:7104";
+    let Command::Cluster(ClusterCommand::Change(ChangeCommand::Replace { old, new, place })) =
+        command(line)
+    else {
+        panic!("not a replace");
+    };
+    assert_eq!((&old[..], &new[..]), ("n1", "n4"));
+    assert_eq!(place.zone.as_deref(), Some("rack-4"));
+    assert_eq!(place.capacity, Some(3));
+    assert_eq!(place.address.as_deref(), Some("[::1]:7104"));
+}
+
+#[test]
+fn rates_are_bytes_in_units_of_1024() {
+    let rate = |line: &str| match command(line) {
+        Command::Cluster(ClusterCommand::Plan(rate)) => rate.rate,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(rate("cluster plan"), 64 << 20);
+    assert_eq!(rate("cluster plan --rate 1GiB"), 1 << 30);
+    assert_eq!(rate("cluster plan --rate 512"), 512);
 }
 
 #[test]

@@ -1,108 +1,143 @@
-//! `dunlin cluster status`: what every node says of itself.
+//! `dunlin cluster status`: how the cluster is, and what every node says of itself.
 //!
-//! Each node of the cluster file, and each other member of the layout, is asked directly; nobody
-//! speaks for another. A node that does not answer is shown as down, with the reason.
+//! Each node of the cluster file, and each other member of an active layout, is asked directly; nobody
+//! speaks for another. A node that does not answer is shown as down, with the reason. Nodes that were
+//! heard of and are no members are listed too: they wait to be taken in, or have left.
 
 use std::time::Duration;
 
-use dunlin_client::cluster_file::ClusterFile;
+use dunlin_client::cluster_file::{ClusterFile, ClusterFileNode};
 use dunlin_client::status::{NodeStatus, StartReport, StorageState};
-use dunlin_client::{Client, ConnectError, NodeId, Options};
+use dunlin_client::{ConnectError, NodeId, Options};
 use serde_json::{Value, json};
-use tokio::task::JoinSet;
 
+use super::shape::{Shape, look, members, newcomers, paste};
+use super::verdict::Verdict;
 use crate::cli::ended::Ended;
-use crate::cli::fault::{Fault, reason};
+use crate::cli::fault::Fault;
 use crate::cli::output::Output;
 use crate::cli::progress::{bytes, count, time};
 use crate::cli::session::Session;
 use crate::cli::table::{Lean, Table};
 
-/// How long a node may take to say how it is: it has the answer at hand.
+/// How long it may take to find out the shape of the cluster.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A node that is asked.
+/// A node, and what is known of it.
 struct Node {
     name: String,
     address: String,
-    /// What it said, or why it did not.
-    said: Result<NodeStatus, String>,
+    word: Word,
+}
+
+/// What is known of a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Word {
+    /// What it said.
+    Said(Box<NodeStatus>),
+    /// Why it did not.
+    Down(String),
+    /// It is there, and no member of the newest layout.
+    Outside,
+    /// The cluster file lists it, and nobody has heard of it.
+    Unheard,
 }
 
 /// `dunlin cluster status`
 pub(super) async fn run(session: &Session, out: &mut Output) -> Result<Ended, Fault> {
-    let nodes = ask_all(session).await?;
-    let up = nodes.iter().filter(|node| node.said.is_ok()).count();
-    if out.is_json() {
-        let all: Value = nodes.iter().map(json_of).collect();
-        out.json_line(&json!({ "nodes": all, "up": up }))?;
-    } else {
-        table(&nodes).show(out)?;
-        for node in &nodes {
-            for line in remarks(node) {
-                let name = out.alarming(&node.name);
-                out.line(&format!("{name}: {line}"))?;
-            }
-        }
-    }
-    Ok(Ended::answer(up == nodes.len()))
-}
-
-async fn ask_all(session: &Session) -> Result<Vec<Node>, Fault> {
     let file = ClusterFile::load(session.cluster_file()).map_err(ConnectError::from)?;
-    let mut places: Vec<(String, String)> = file
-        .nodes
-        .into_iter()
-        .map(|node| (node.name, node.address))
-        .collect();
     let client = match session.connect(Options::new().timeout(TIMEOUT)).await {
         Ok(client) => client,
         Err(Fault::Connect(ConnectError::NoneReachable { reasons, .. })) => {
-            return Ok(all_down(places, &reasons));
+            let nodes = all_down(file.nodes, &reasons);
+            show(out, session, &nodes, None)?;
+            return Ok(Ended::No);
         }
         Err(fault) => return Err(fault),
     };
-    for member in client.layout().members() {
-        if places.iter().all(|(name, _)| *name != member.name) {
-            places.push((member.name.clone(), member.address.clone()));
+    let shape = look(&client).await?;
+    let verdict = Verdict::of(&shape)?;
+    show(out, session, &nodes_of(file.nodes, &shape), Some(&verdict))?;
+    Ok(Ended::Done)
+}
+
+fn show(
+    out: &mut Output,
+    session: &Session,
+    nodes: &[Node],
+    verdict: Option<&Verdict>,
+) -> Result<(), Fault> {
+    let up = nodes
+        .iter()
+        .filter(|node| matches!(node.word, Word::Said(_)));
+    let up = up.count();
+    if out.is_json() {
+        let all: Value = nodes.iter().map(json_of).collect();
+        let mut object = verdict.map_or_else(|| json!({ "safe": false }), Verdict::json);
+        object["nodes"] = all;
+        object["up"] = json!(up);
+        out.json_line(&object)?;
+        return Ok(());
+    }
+    match verdict {
+        Some(verdict) => verdict.lines().iter().try_for_each(|line| out.line(line))?,
+        None => out.line("no node answers: nothing can be read or written from here")?,
+    }
+    out.line("")?;
+    table(nodes).show(out)?;
+    for node in nodes {
+        for line in remarks(node, session) {
+            let name = out.alarming(&node.name);
+            out.line(&format!("{name}: {line}"))?;
         }
     }
-    let mut asking = JoinSet::new();
-    for (position, (name, address)) in places.into_iter().enumerate() {
-        let client = client.clone();
-        asking.spawn(async move { (position, ask(&client, name, address).await) });
-    }
-    let mut nodes = asking.join_all().await;
-    nodes.sort_by_key(|(position, _)| *position);
-    Ok(nodes.into_iter().map(|(_, node)| node).collect())
+    Ok(())
 }
 
-async fn ask(client: &Client, name: String, address: String) -> Node {
-    let id = NodeId::from_name(&name);
-    let said = match client.layout().member(id) {
-        None => Err("not a member of the layout".to_owned()),
-        Some(_) => client.status(id).await.map_err(|error| reason(&error)),
-    };
-    Node {
+/// The nodes of the cluster file in its order, then other members, then newcomers.
+fn nodes_of(listed: Vec<ClusterFileNode>, shape: &Shape) -> Vec<Node> {
+    let members = members(&shape.state);
+    let members = members.iter().map(|m| (m.name.clone(), m.address.clone()));
+    let heard = newcomers(&shape.state).into_iter();
+    let heard = heard.map(|node| (node.name.clone(), node.address.clone()));
+    let mut places: Vec<(String, String)> = Vec::new();
+    let listed = listed.into_iter().map(|node| (node.name, node.address));
+    for (name, address) in listed.chain(members).chain(heard) {
+        if places.iter().all(|(known, _)| *known != name) {
+            places.push((name, address));
+        }
+    }
+    let node = |(name, address): (String, String)| Node {
+        word: word(shape, &name),
         name,
         address,
-        said,
+    };
+    places.into_iter().map(node).collect()
+}
+
+fn word(shape: &Shape, name: &str) -> Word {
+    let id = NodeId::from_name(name);
+    let known = super::shape::node_state(&shape.state, id);
+    match (shape.said.get(&id), known) {
+        (Some(Ok(status)), _) => Word::Said(Box::new(status.clone())),
+        (Some(Err(reason)), _) => Word::Down(reason.clone()),
+        (None, Some(known)) if known.reachable => Word::Outside,
+        (None, Some(_)) => Word::Down("other nodes do not reach it".to_owned()),
+        (None, None) => Word::Unheard,
     }
 }
 
-fn all_down(places: Vec<(String, String)>, reasons: &[(String, String)]) -> Vec<Node> {
+fn all_down(listed: Vec<ClusterFileNode>, reasons: &[(String, String)]) -> Vec<Node> {
     let reason = |address: &str| {
         let found = reasons.iter().find(|(at, _)| at == address);
         found.map_or_else(|| "no answer".to_owned(), |(_, reason)| reason.clone())
     };
-    places
-        .into_iter()
-        .map(|(name, address)| Node {
-            said: Err(reason(&address)),
-            name,
-            address,
-        })
-        .collect()
+    let down = |node: ClusterFileNode| Node {
+        word: Word::Down(reason(&node.address)),
+        name: node.name,
+        address: node.address,
+    };
+    listed.into_iter().map(down).collect()
 }
 
 /// Colour would count as width, so it is left to the remarks.
@@ -124,9 +159,10 @@ fn table(nodes: &[Node]) -> Table {
         ("SYNCED", Lean::Left),
     ]);
     for node in nodes {
-        let cells = match &node.said {
-            Ok(status) => cells(status),
-            Err(_) => vec!["down".to_owned()],
+        let cells = match &node.word {
+            Word::Said(status) => cells(status),
+            Word::Down(_) => vec!["down".to_owned()],
+            Word::Outside | Word::Unheard => vec!["no member".to_owned()],
         };
         let place = [node.name.clone(), node.address.clone()];
         table.row(place.into_iter().chain(cells));
@@ -164,10 +200,17 @@ fn state(status: &NodeStatus) -> &'static str {
 }
 
 /// What a number in a table does not say.
-fn remarks(node: &Node) -> Vec<String> {
-    let status = match &node.said {
-        Ok(status) => status,
-        Err(reason) => return vec![format!("down: {reason}")],
+fn remarks(node: &Node, session: &Session) -> Vec<String> {
+    let status = match &node.word {
+        Word::Said(status) => status,
+        Word::Down(reason) => return vec![format!("down: {reason}")],
+        Word::Outside => {
+            let join = paste(session, &format!("cluster join {}", node.name));
+            return vec![format!("it is there, and no member: {join} takes it in")];
+        }
+        Word::Unheard => {
+            return vec!["in the cluster file; no member, and nobody has heard of it".to_owned()];
+        }
     };
     let mut remarks = Vec::new();
     match &status.start {
@@ -209,9 +252,11 @@ fn remarks(node: &Node) -> Vec<String> {
 }
 
 fn json_of(node: &Node) -> Value {
-    let mut object = match &node.said {
-        Ok(status) => json!({ "up": true, "status": status }),
-        Err(reason) => json!({ "up": false, "reason": reason }),
+    let mut object = match &node.word {
+        Word::Said(status) => json!({ "up": true, "member": true, "status": status }),
+        Word::Down(reason) => json!({ "up": false, "member": true, "reason": reason }),
+        Word::Outside => json!({ "up": true, "member": false }),
+        Word::Unheard => json!({ "up": false, "member": false }),
     };
     object["name"] = json!(node.name);
     object["address"] = json!(node.address);
@@ -220,22 +265,43 @@ fn json_of(node: &Node) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use super::super::samples;
     use super::*;
+    use crate::cli::args::Global;
 
-    fn node(said: Result<NodeStatus, &str>) -> Node {
+    fn node(word: Word) -> Node {
         Node {
             name: "n1".to_owned(),
             address: "127.0.0.1:7101".to_owned(),
-            said: said.map_err(str::to_owned),
+            word,
+        }
+    }
+
+    fn said(status: NodeStatus) -> Node {
+        node(Word::Said(Box::new(status)))
+    }
+
+    fn remarks(node: &Node) -> Vec<String> {
+        let session = Session::new(&Global {
+            cluster: None,
+            json: false,
+            hex: false,
+        });
+        super::remarks(node, &session)
+    }
+
+    fn listed(name: &str, address: &str) -> ClusterFileNode {
+        ClusterFileNode {
+            name: name.to_owned(),
+            address: address.to_owned(),
+            zone: None,
+            capacity: None,
         }
     }
 
     #[test]
     fn a_node_that_is_well_needs_no_remark() {
-        assert_eq!(
-            remarks(&node(Ok(NodeStatus::default()))),
-            Vec::<String>::new()
-        );
+        assert_eq!(remarks(&said(NodeStatus::default())), Vec::<String>::new());
         assert_eq!(state(&NodeStatus::default()), "up");
     }
 
@@ -248,7 +314,7 @@ mod tests {
             ..NodeStatus::default()
         };
         assert_eq!(state(&status), "disk full");
-        let remarks = remarks(&node(Ok(status))).join("\n");
+        let remarks = remarks(&said(status)).join("\n");
         for part in ["journal ends early", "3 partitions", "refused"] {
             assert!(remarks.contains(part), "{remarks}");
         }
@@ -256,23 +322,35 @@ mod tests {
 
     #[test]
     fn a_node_that_is_down_is_shown_with_the_reason() {
-        let down = node(Err("timed out"));
+        let down = node(Word::Down("timed out".to_owned()));
         assert_eq!(remarks(&down), ["down: timed out"]);
         assert_eq!(json_of(&down)["up"], json!(false));
         assert_eq!(json_of(&down)["reason"], json!("timed out"));
     }
 
     #[test]
+    fn members_newcomers_and_nodes_nobody_heard_of_are_all_shown() {
+        let shape = samples::shape(samples::state(3), &["n2"]);
+        let file = vec![listed("n3", "elsewhere:1"), listed("n9", "n9:1")];
+        let nodes = nodes_of(file, &shape);
+        let names: Vec<&str> = nodes.iter().map(|node| &node.name[..]).collect();
+        assert_eq!(names, ["n3", "n9", "n1", "n2", "n4"]);
+        assert_eq!(nodes[0].address, "elsewhere:1");
+        assert!(matches!(nodes[0].word, Word::Said(_)));
+        assert_eq!(nodes[1].word, Word::Unheard);
+        assert_eq!(nodes[3].word, Word::Down("timed out".to_owned()));
+        assert_eq!(nodes[4].word, Word::Outside);
+        let says = remarks(&nodes[4]).join("\n");
+        assert!(says.contains("dunlin cluster join n4"), "{says}");
+        assert_eq!(table(&nodes).lines().len(), 6);
+    }
+
+    #[test]
     fn when_none_answers_each_has_its_reason() {
-        let places = vec![
-            ("n1".to_owned(), "a:1".to_owned()),
-            ("n2".to_owned(), "b:2".to_owned()),
-        ];
+        let places = vec![listed("n1", "a:1"), listed("n2", "b:2")];
         let nodes = all_down(places, &[("b:2".to_owned(), "refused".to_owned())]);
-        let said: Vec<_> = nodes
-            .iter()
-            .map(|node| node.said.clone().unwrap_err())
-            .collect();
-        assert_eq!(said, ["no answer", "refused"]);
+        let words: Vec<Word> = nodes.into_iter().map(|node| node.word).collect();
+        let down = |reason: &str| Word::Down(reason.to_owned());
+        assert_eq!(words, [down("no answer"), down("refused")]);
     }
 }

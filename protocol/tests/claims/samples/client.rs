@@ -317,7 +317,7 @@ fn key_report() -> KeyReport {
         holds: true,
         whole: false,
         clock: 2,
-        events: 4,
+        seen: clock(),
         rows: vec![RowReport {
             subkey: bytes("s"),
             cells: vec![CellReport {
