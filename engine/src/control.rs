@@ -17,21 +17,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use dunlin_crdt::HlcClock;
-use dunlin_protocol::cluster::{
-    AppliedLayout, Change, ChangeId, ClusterEntry, ClusterRequest, ClusterState, LayoutId,
-    NodeProgress, NodeState, StagedChange,
-};
+use dunlin_protocol::cluster::{ClusterEntry, LayoutId, NodeProgress};
 use dunlin_protocol::peer::{AckWhen, ControlMessage, PeerBody};
 use dunlin_protocol::request::Request;
 use dunlin_protocol::response::Answer;
 use dunlin_protocol::status::{PeerStatus, StorageState};
 use dunlin_protocol::{Bucket, BucketName, Failure};
-use dunlin_ring::{BucketId, Layout, NodeId};
+use dunlin_ring::{BucketId, NodeId};
 use dunlin_storage::{Batch, BatchId};
 
 use crate::cluster::{Knowledge, buckets_of, stage};
 use crate::commits::Commits;
 use crate::io::{Effect, Follows, Input, Note, Now, ReplyTo, SyncWhen, Time, TimerId};
+use crate::membership::{Identity, IdentityError, Membership};
 use crate::options::EngineOptions;
 use crate::peers::Peers;
 use crate::report::Counters;
@@ -39,17 +37,23 @@ use crate::view::{ActiveLayouts, View};
 
 /// How long a change waits for peers that do not answer.
 const TELL_MS: u64 = 1_000;
+/// In clusters of fewer nodes each asks all others.
+const NEAR_ALL_MAX: usize = 16;
+/// So many nodes that share no partition are asked in each round, for what the cluster knows of itself
+/// to get around.
+const STRANGERS_ASKED: usize = 2;
 
 /// The node-wide part of the engine.
 pub struct Control {
     options: EngineOptions,
     me: NodeId,
-    knowledge: Knowledge,
+    pub(crate) knowledge: Knowledge,
     /// How far each shard is.
     shards: Vec<Follows>,
-    peers: Peers,
-    rng: fastrand::Rng,
-    hlc: HlcClock,
+    pub(crate) peers: Peers,
+    pub(crate) membership: Membership,
+    pub(crate) rng: fastrand::Rng,
+    pub(crate) hlc: HlcClock,
     storage: StorageState,
     staged: Batch,
     last_batch: BatchId,
@@ -57,7 +61,7 @@ pub struct Control {
     telling: BTreeMap<u64, Telling>,
     next_telling: u64,
     counters: Counters,
-    view: Arc<View>,
+    pub(crate) view: Arc<View>,
 }
 
 impl std::fmt::Debug for Control {
@@ -90,7 +94,7 @@ struct Telling {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Tell {
+pub(crate) enum Tell {
     Created,
     Dropped,
     Cluster,
@@ -98,32 +102,44 @@ enum Tell {
 
 impl Control {
     /// A node that knows this of its cluster, from its disk or from whoever it first met, and whose
-    /// partitions are split among so many shards.
+    /// partitions are split among so many shards. It calls the members and the seeds, by address.
+    ///
+    /// # Errors
+    /// [`IdentityError`] if its name and address can't be told to others.
     pub fn new(
         knowledge: Knowledge,
-        me: NodeId,
+        identity: Identity,
+        mut seeds: Vec<String>,
         shards: usize,
         options: EngineOptions,
-        rng: fastrand::Rng,
-    ) -> Self {
+        mut rng: fastrand::Rng,
+    ) -> Result<Self, IdentityError> {
+        let me = identity.id;
         let layouts = active(&knowledge);
-        let peers = Peers::new(&others(&layouts, me));
+        let members = layouts.members().into_iter();
+        let members = members.filter(|member| member.id != me);
+        seeds.extend(members.map(|member| member.address.clone()));
+        seeds.sort_unstable();
+        seeds.dedup();
+        let membership = Membership::new(identity, seeds, &options.membership, rng.fork())?;
+        let peers = Peers::new(&others(&layouts, me), &near(&layouts, me));
         let view = Arc::new(View {
             me,
             layouts: Arc::new(layouts),
             settled: false,
             buckets: Arc::new(knowledge.buckets().for_shards()),
-            peers: peers.view(),
+            peers: peers.view(|_| false),
         });
         let mut staged = Batch::default();
         // What it was told and not what it read: the disk may not have it.
         for entry in knowledge.entries() {
             stage(&mut staged, &entry);
         }
-        Self {
+        Ok(Self {
             options,
             me,
             knowledge,
+            membership,
             shards: vec![Follows::default(); shards],
             peers,
             rng,
@@ -139,7 +155,7 @@ impl Control {
             next_telling: 0,
             counters: Counters::default(),
             view,
-        }
+        })
     }
 
     /// The cluster as it is seen now.
@@ -163,7 +179,7 @@ impl Control {
                 .ms_since(self.peers.heard(*node).unwrap_or_default()),
             rtt_us: peer.rtt_us,
         };
-        self.peers.view().iter().map(status).collect()
+        self.view.peers.iter().map(status).collect()
     }
 
     /// What happened since the start.
@@ -171,10 +187,21 @@ impl Control {
         &self.counters
     }
 
+    pub(crate) fn counters_mut(&mut self) -> &mut Counters {
+        &mut self.counters
+    }
+
     /// Takes one input; see [`Shard::handle`](crate::Shard::handle).
     pub fn handle(&mut self, input: Input, now: Now, effects: &mut Vec<Effect>) {
         match input {
-            Input::Started | Input::TimerFired(TimerId::Ping) => self.ping_round(now, effects),
+            Input::Started => {
+                self.wake_membership(now, effects);
+                self.ping_round(now, effects);
+            }
+            Input::TimerFired(TimerId::Ping) => self.ping_round(now, effects),
+            Input::TimerFired(TimerId::Membership) => self.wake_membership(now, effects),
+            Input::Datagram { bytes, .. } => self.take_datagram(&bytes, now, effects),
+            Input::Stopping => self.leave_membership(now, effects),
             Input::Requested {
                 reply_to,
                 request,
@@ -228,10 +255,7 @@ impl Control {
                 }
                 self.follow(now, effects);
             }
-            Input::TimerFired(_)
-            | Input::ViewChanged(_)
-            | Input::Inspected { .. }
-            | Input::Stopping => {}
+            Input::TimerFired(_) | Input::ViewChanged(_) | Input::Inspected { .. } => {}
         }
     }
 
@@ -314,7 +338,7 @@ impl Control {
         Ok(())
     }
 
-    fn check_storage(&self) -> Result<(), Failure> {
+    pub(crate) fn check_storage(&self) -> Result<(), Failure> {
         match self.storage {
             StorageState::Ready => Ok(()),
             StorageState::Full => Err(Failure::StorageFull),
@@ -337,7 +361,7 @@ impl Control {
         Ok(dropped)
     }
 
-    fn change(
+    pub(crate) fn change(
         &mut self,
         reply_to: ReplyTo,
         entries: Vec<ClusterEntry>,
@@ -444,6 +468,12 @@ impl Control {
         }
     }
 
+    /// Whether a message to another node is worth sending.
+    pub(crate) fn is_reachable(&self, node: NodeId) -> bool {
+        self.peers
+            .is_reachable(node, |node| self.membership.is_alive(node))
+    }
+
     /// Whether every node that can be reached decides by the newest layout.
     fn is_settled(&self, layouts: &ActiveLayouts) -> bool {
         let newest = layouts.newest().id;
@@ -452,7 +482,7 @@ impl Control {
             acked.is_some_and(|acked| acked >= newest)
         };
         let mut nodes = self.peers.nodes().into_iter().chain([self.me]);
-        nodes.all(|node| follows(node) || (node != self.me && !self.peers.is_reachable(node)))
+        nodes.all(|node| follows(node) || (node != self.me && !self.is_reachable(node)))
     }
 
     fn kept(&mut self, kept: Kept, now: Now, effects: &mut Vec<Effect>) {
@@ -469,7 +499,7 @@ impl Control {
                     .peers
                     .nodes()
                     .into_iter()
-                    .filter(|n| self.peers.is_reachable(*n))
+                    .filter(|n| self.is_reachable(*n))
                     .collect();
                 if let Some(telling) = self.telling.get_mut(&number) {
                     for to in &reachable {
@@ -561,7 +591,9 @@ impl Control {
 
     fn ping_round(&mut self, now: Now, effects: &mut Vec<Effect>) {
         let knows = self.knowledge.digest();
-        for to in self.peers.nodes() {
+        let is_alive = |node| self.membership.is_alive(node);
+        let askable = self.peers.to_ask(STRANGERS_ASKED, is_alive, &mut self.rng);
+        for to in askable {
             let nonce = self.peers.ask(to, now.time);
             let message = ControlMessage::Ping { nonce, knows };
             effects.push(Effect::Send {
@@ -592,17 +624,18 @@ impl Control {
         });
     }
 
-    fn publish(&mut self, effects: &mut Vec<Effect>) {
+    pub(crate) fn publish(&mut self, effects: &mut Vec<Effect>) {
         let mut layouts = Arc::clone(&self.view.layouts);
         let now_active = active(&self.knowledge);
         if now_active != *layouts {
             layouts = Arc::new(now_active);
-            self.peers.keep(&others(&layouts, self.me));
+            let (others, near) = (others(&layouts, self.me), near(&layouts, self.me));
+            self.peers.keep(&others, &near);
         }
         let same_newest = layouts.newest().id == self.view.layouts.newest().id;
         let settled = (same_newest && self.view.settled) || self.is_settled(&layouts);
         let buckets = self.knowledge.buckets().for_shards();
-        let peers = self.peers.view();
+        let peers = self.peers.view(|node| self.membership.is_alive(node));
         if peers == self.view.peers
             && buckets == *self.view.buckets
             && settled == self.view.settled
@@ -619,128 +652,6 @@ impl Control {
         });
         effects.push(Effect::Publish(self.view()));
     }
-
-    fn cluster_request(
-        &mut self,
-        reply_to: ReplyTo,
-        request: ClusterRequest,
-        now: Now,
-        effects: &mut Vec<Effect>,
-    ) -> Result<(), Failure> {
-        if request == ClusterRequest::Describe {
-            let answer = self.describe();
-            effects.push(Effect::Reply {
-                to: reply_to,
-                answer,
-            });
-            return Ok(());
-        }
-        self.check_storage()?;
-        let entries = match request {
-            ClusterRequest::Describe => Vec::new(),
-            ClusterRequest::Stage(change) => vec![self.staged_change(change, now)?],
-            ClusterRequest::Unstage => self.unstaged()?,
-            ClusterRequest::Apply { based_on } => vec![self.applied(based_on, now)?],
-            ClusterRequest::Revert => vec![self.reverted(now)?],
-        };
-        self.change(reply_to, entries, Tell::Cluster, now, effects);
-        Ok(())
-    }
-
-    /// A change to stage, provided that it makes a layout together with those that are staged.
-    fn staged_change(&mut self, change: Change, now: Now) -> Result<ClusterEntry, Failure> {
-        let staged = StagedChange {
-            id: ChangeId(self.rng.u64(..)),
-            staged: self.hlc.tick(now.wall),
-            change,
-            cancelled: false,
-        };
-        let all = self.knowledge.staged().into_iter().chain([&staged]);
-        self.knowledge.next_layout(all).map_err(refused)?;
-        Ok(ClusterEntry::Change(staged))
-    }
-
-    fn unstaged(&self) -> Result<Vec<ClusterEntry>, Failure> {
-        let staged = self.knowledge.staged();
-        if staged.is_empty() {
-            return Err(refused("nothing is staged"));
-        }
-        let cancelled = |staged: &StagedChange| {
-            ClusterEntry::Change(StagedChange {
-                cancelled: true,
-                ..staged.clone()
-            })
-        };
-        Ok(staged.into_iter().map(cancelled).collect())
-    }
-
-    fn applied(&mut self, based_on: LayoutId, now: Now) -> Result<ClusterEntry, Failure> {
-        let newest = self.knowledge.layouts().target();
-        if newest.id != based_on {
-            return Err(refused(format!(
-                "the newest layout is {} by now, not {based_on}: look at the plan again",
-                newest.id
-            )));
-        }
-        let staged = self.knowledge.staged();
-        let changes: Vec<ChangeId> = staged.iter().map(|change| change.id).collect();
-        let layout = self.knowledge.next_layout(staged.into_iter());
-        let layout = layout.map_err(refused)?;
-        Ok(self.next_entry(layout, changes, now))
-    }
-
-    /// The complete layout again, as the newest.
-    fn reverted(&mut self, now: Now) -> Result<ClusterEntry, Failure> {
-        let layouts = self.knowledge.layouts();
-        let (newest, complete) = (layouts.target(), layouts.complete());
-        if newest.id == complete.id {
-            return Err(refused("no change is under way"));
-        }
-        let layout = complete.layout.again_after(newest.id.number);
-        Ok(self.next_entry(layout.map_err(refused)?, Vec::new(), now))
-    }
-
-    fn next_entry(&mut self, layout: Layout, changes: Vec<ChangeId>, now: Now) -> ClusterEntry {
-        let newest = self.knowledge.layouts().target();
-        let mut settles = newest.settles.clone();
-        settles.extend(changes);
-        let (number, digest) = (layout.number(), layout.digest());
-        let based_on = Some(newest.id);
-        let applied = self.hlc.tick(now.wall);
-        ClusterEntry::Layout(Box::new(AppliedLayout {
-            id: LayoutId {
-                number,
-                applied,
-                digest,
-            },
-            layout,
-            based_on,
-            settles,
-        }))
-    }
-
-    fn describe(&self) -> Answer {
-        let layouts = &self.view.layouts;
-        let staged = self.knowledge.staged();
-        let next = (!staged.is_empty()).then(|| {
-            let next = self.knowledge.next_layout(staged.iter().copied());
-            next.map(Box::new).map_err(|why| why.to_string())
-        });
-        let node = |member: &&dunlin_ring::Member| NodeState {
-            node: member.id,
-            name: member.name.clone(),
-            address: member.address.clone(),
-            reachable: self.view.is_reachable(member.id),
-            progress: self.knowledge.progress(member.id).cloned(),
-        };
-        Answer::Cluster(Box::new(ClusterState {
-            complete: layouts.complete().id,
-            layouts: layouts.all().cloned().collect(),
-            staged: staged.into_iter().cloned().collect(),
-            next,
-            nodes: layouts.members().iter().map(node).collect(),
-        }))
-    }
 }
 
 /// The active layouts. There is always one.
@@ -750,15 +661,30 @@ fn active(knowledge: &Knowledge) -> ActiveLayouts {
     ActiveLayouts::new(&layouts).unwrap_or_else(|| ActiveLayouts::only(complete))
 }
 
+/// The nodes whose round trip is measured, and whose silence counts: those that share a partition with
+/// this one, or all if they are few. Of the others membership says whether they are there.
+fn near(layouts: &ActiveLayouts, me: NodeId) -> BTreeSet<NodeId> {
+    let all = others(layouts, me);
+    if all.len() < NEAR_ALL_MAX {
+        return all;
+    }
+    let mut near = BTreeSet::new();
+    for applied in layouts.all() {
+        for partition in applied.layout.partitions().iter() {
+            let owners = applied.layout.owners(partition);
+            if owners.contains(&me) {
+                near.extend(owners.iter().copied());
+            }
+        }
+    }
+    near.remove(&me);
+    near
+}
+
 fn others(layouts: &ActiveLayouts, me: NodeId) -> BTreeSet<NodeId> {
     let members = layouts.members();
     let ids = members.iter().map(|member| member.id);
     ids.filter(|id| *id != me).collect()
-}
-
-fn refused(why: impl std::fmt::Display) -> Failure {
-    let why = why.to_string();
-    Failure::ChangeRefused { why }
 }
 
 fn failed(to: ReplyTo, failure: Failure) -> Effect {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use dunlin_crdt::Millis;
 use dunlin_protocol::cluster::LayoutId;
 use dunlin_protocol::peer::PeerBody;
@@ -11,6 +12,7 @@ use dunlin_protocol::status::StorageState;
 use dunlin_ring::NodeId;
 use dunlin_storage::{Batch, BatchId};
 
+use crate::membership::To;
 use crate::report::ShardReport;
 use crate::view::View;
 
@@ -86,6 +88,13 @@ pub enum Input {
         /// How far.
         follows: Follows,
     },
+    /// A datagram has come from a peer. For the control part.
+    Datagram {
+        /// Who sent it.
+        from: NodeId,
+        /// What it is.
+        bytes: Bytes,
+    },
     /// The driver wants to know how this part is.
     Inspected {
         /// Comes back with the report.
@@ -104,6 +113,14 @@ pub enum Effect {
         to: NodeId,
         /// What.
         body: PeerBody,
+    },
+    /// Send this datagram, of at most [`DATAGRAM_BYTES_MAX`](crate::membership::DATAGRAM_BYTES_MAX)
+    /// bytes. It may be lost.
+    Datagram {
+        /// To whom.
+        to: To,
+        /// What.
+        bytes: Bytes,
     },
     /// Answer a client.
     Reply {
@@ -182,6 +199,8 @@ pub enum TimerId {
     Slice,
     /// Ask the peers whether they are there.
     Ping,
+    /// What membership wants to be woken for.
+    Membership,
 }
 
 /// What an operator would want to read of.
@@ -215,6 +234,17 @@ pub enum Note {
     },
     /// The disk refused a batch; what was not committed is forgotten here.
     RolledBack,
+    /// Another process of this node is there: one of the two runs on a copy of the other's disk, or was
+    /// thought dead and is not.
+    Twin {
+        /// Where the other one is.
+        address: String,
+    },
+    /// A later process of this node has taken its place: this one must end.
+    Replaced {
+        /// Where the other one is.
+        address: String,
+    },
     /// A layout was applied, here or elsewhere: it is the newest from now on.
     LayoutApplied {
         /// Which.

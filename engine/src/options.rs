@@ -1,5 +1,7 @@
 //! What can be set about a node's decisions. Every bound has its name here.
 
+use crate::membership::MembershipOptions;
+
 /// Bounds and delays. Times are in milliseconds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EngineOptions {
@@ -21,6 +23,8 @@ pub struct EngineOptions {
     pub ping_every_ms: u64,
     /// After this silence a peer counts as unreachable.
     pub unreachable_after_ms: u64,
+    /// How nodes find each other and notice death.
+    pub membership: MembershipOptions,
     /// How often clocks are compared with co-owners.
     pub repair_every_ms: u64,
     /// Partitions that one shard repairs at a time.
@@ -53,6 +57,7 @@ impl Default for EngineOptions {
             clock_skew_max_ms: 500,
             ping_every_ms: 200,
             unreachable_after_ms: 1_000,
+            membership: MembershipOptions::default(),
             repair_every_ms: 1_000,
             repairs_max: 4,
             repair_page_bytes: 256 << 10,

@@ -1,7 +1,8 @@
 //! Which of the other nodes can be reached: whoever was heard of lately.
 //!
-//! Every peer is asked at an interval, and anything that it says counts. One that stays silent for
-//! `unreachable_after_ms` is unreachable: that costs hints, never data, so it may be wrong.
+//! Every peer that shares a partition with this node is asked at an interval, and anything that it says
+//! counts. One that stays silent for `unreachable_after_ms` is unreachable: that costs hints, never data,
+//! so it may be wrong. Of the others membership knows whether they are alive.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,6 +15,7 @@ use crate::view::PeerView;
 #[derive(Debug, Default)]
 pub(crate) struct Peers {
     members: BTreeSet<NodeId>,
+    near: BTreeSet<NodeId>,
     peers: BTreeMap<NodeId, Peer>,
     next_nonce: u64,
 }
@@ -28,29 +30,53 @@ struct Peer {
 }
 
 impl Peers {
-    pub(crate) fn new(members: &BTreeSet<NodeId>) -> Self {
+    pub(crate) fn new(members: &BTreeSet<NodeId>, near: &BTreeSet<NodeId>) -> Self {
         let mut peers = Self::default();
-        peers.keep(members);
+        peers.keep(members, near);
         peers
     }
 
     /// These are the members from now on. Others stay for as long as they are heard of: nodes that are
     /// about to join, or that hand over what they held.
-    pub(crate) fn keep(&mut self, members: &BTreeSet<NodeId>) {
+    pub(crate) fn keep(&mut self, members: &BTreeSet<NodeId>, near: &BTreeSet<NodeId>) {
         let is_kept = |node: &NodeId, peer: &mut Peer| peer.reachable || members.contains(node);
         self.peers.retain(is_kept);
         for node in members {
             self.peers.entry(*node).or_default();
         }
         self.members.clone_from(members);
+        self.near.clone_from(near);
+    }
+
+    /// Whether its silence counts: it shares a partition with this node, or is heard of though it is no
+    /// member.
+    fn is_near(&self, node: NodeId) -> bool {
+        self.near.contains(&node) || !self.members.contains(&node)
     }
 
     pub(crate) fn nodes(&self) -> Vec<NodeId> {
         self.peers.keys().copied().collect()
     }
 
-    pub(crate) fn is_reachable(&self, node: NodeId) -> bool {
-        self.peers.get(&node).is_some_and(|peer| peer.reachable)
+    pub(crate) fn is_reachable(&self, node: NodeId, is_alive: impl Fn(NodeId) -> bool) -> bool {
+        match self.is_near(node) {
+            true => self.peers.get(&node).is_some_and(|peer| peer.reachable),
+            false => is_alive(node),
+        }
+    }
+
+    /// Whom to ask in this round: all that are near, and some of the others that are alive.
+    pub(crate) fn to_ask(
+        &self,
+        others: usize,
+        is_alive: impl Fn(NodeId) -> bool,
+        rng: &mut fastrand::Rng,
+    ) -> Vec<NodeId> {
+        let (mut near, far): (Vec<NodeId>, Vec<NodeId>) =
+            self.peers.keys().partition(|node| self.is_near(**node));
+        let alive: Vec<NodeId> = far.into_iter().filter(|node| is_alive(*node)).collect();
+        near.extend(rng.choose_multiple(alive, others));
+        near
     }
 
     /// When the node was last heard of.
@@ -68,11 +94,12 @@ impl Peers {
         nonce
     }
 
-    /// A peer said something, member or not. Returns whether it was unreachable before.
+    /// A peer said something, member or not. Returns whether its silence had counted before.
     pub(crate) fn heard_from(&mut self, node: NodeId, now: Time) -> bool {
         let peer = self.peers.entry(node).or_default();
         peer.heard = Some(now);
-        !std::mem::replace(&mut peer.reachable, true)
+        let was_silent = !std::mem::replace(&mut peer.reachable, true);
+        was_silent && self.is_near(node)
     }
 
     /// A peer answered a question: the round trip is measured.
@@ -91,9 +118,10 @@ impl Peers {
         }
     }
 
-    /// The peers that have been silent for too long, each told once.
+    /// The peers that have been silent for too long and whose silence counts, each told once.
     pub(crate) fn fallen_silent(&mut self, now: Time, after_ms: u64) -> Vec<NodeId> {
         let mut silent = Vec::new();
+        let (near, members) = (&self.near, &self.members);
         for (node, peer) in &mut self.peers {
             let quiet = peer
                 .heard
@@ -101,23 +129,24 @@ impl Peers {
             if peer.reachable && quiet {
                 peer.reachable = false;
                 peer.rtt_us = 0;
-                silent.push(*node);
+                if near.contains(node) || !members.contains(node) {
+                    silent.push(*node);
+                }
             }
         }
-        let members = &self.members;
         self.peers
             .retain(|node, peer| peer.reachable || members.contains(node));
         silent
     }
 
-    pub(crate) fn view(&self) -> BTreeMap<NodeId, PeerView> {
-        let view = |peer: &Peer| PeerView {
-            reachable: peer.reachable,
+    pub(crate) fn view(&self, is_alive: impl Fn(NodeId) -> bool) -> BTreeMap<NodeId, PeerView> {
+        let view = |node: NodeId, peer: &Peer| PeerView {
+            reachable: self.is_reachable(node, &is_alive),
             rtt_us: peer.rtt_us,
         };
         self.peers
             .iter()
-            .map(|(node, peer)| (*node, view(peer)))
+            .map(|(node, peer)| (*node, view(*node, peer)))
             .collect()
     }
 }
@@ -130,8 +159,8 @@ mod tests {
 
     #[test]
     fn silent_peer_falls_once_and_returns_at_its_first_word() {
-        let mut peers = Peers::new(&[NODE].into());
-        assert!(!peers.is_reachable(NODE));
+        let mut peers = Peers::new(&[NODE].into(), &[NODE].into());
+        assert!(!peers.is_reachable(NODE, |_| true));
         assert!(peers.heard_from(NODE, Time(0)));
         assert!(!peers.heard_from(NODE, Time(1)));
         assert!(
@@ -153,20 +182,20 @@ mod tests {
 
     #[test]
     fn only_the_answer_to_the_last_question_measures_the_round_trip() {
-        let mut peers = Peers::new(&[NODE].into());
+        let mut peers = Peers::new(&[NODE].into(), &[NODE].into());
         let first = peers.ask(NODE, Time(0));
         let second = peers.ask(NODE, Time(1000));
         peers.answered(NODE, first, Time(5000));
-        assert_eq!(peers.view()[&NODE].rtt_us, 0);
+        assert_eq!(peers.view(|_| true)[&NODE].rtt_us, 0);
         peers.answered(NODE, second, Time(1300));
-        assert_eq!(peers.view()[&NODE].rtt_us, 300);
+        assert_eq!(peers.view(|_| true)[&NODE].rtt_us, 300);
     }
 
     #[test]
     fn a_node_that_is_no_member_is_known_while_it_is_heard_of() {
-        let mut peers = Peers::new(&BTreeSet::new());
+        let mut peers = Peers::new(&BTreeSet::new(), &BTreeSet::new());
         assert!(peers.heard_from(NODE, Time(0)));
-        peers.keep(&BTreeSet::new());
+        peers.keep(&BTreeSet::new(), &BTreeSet::new());
         assert_eq!(peers.nodes(), [NODE]);
         peers.fallen_silent(Time::default().plus_ms(1001), 1000);
         assert!(peers.nodes().is_empty());

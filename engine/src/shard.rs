@@ -175,7 +175,7 @@ impl Shard {
                 effects.push(Effect::Report { reply_to, report });
             }
             // The control part's; the driver does not send it here.
-            Input::ShardFollows { .. } => {}
+            Input::ShardFollows { .. } | Input::Datagram { .. } => {}
             Input::Stopping => {
                 self.replica.close();
                 self.sync_next = SyncWhen::Now;
@@ -380,7 +380,8 @@ impl Shard {
                 effects.push(Effect::SetTimer { id, at });
             }
             TimerId::Slice => self.upkeep_slice(now, effects),
-            TimerId::Ping => {}
+            // The control part's.
+            TimerId::Ping | TimerId::Membership => {}
         }
     }
 

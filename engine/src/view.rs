@@ -7,6 +7,9 @@ use dunlin_protocol::Bucket;
 use dunlin_protocol::cluster::{AppliedLayout, LayoutId};
 use dunlin_ring::{BucketId, Layout, MemberState, NodeId, PartitionCount, PartitionId};
 
+/// How far a node counts as whose round trip was not measured: as with one of some 30 ms.
+const DISTANCE_UNKNOWN: u32 = 5;
+
 /// Swapped whole, never changed.
 #[derive(Clone, Debug)]
 pub struct View {
@@ -200,6 +203,9 @@ impl View {
     fn distance(&self, node: NodeId) -> u32 {
         self.peers
             .get(&node)
-            .map_or(u32::MAX, |peer| 64 - (peer.rtt_us / 1024).leading_zeros())
+            .map_or(u32::MAX, |peer| match peer.rtt_us {
+                0 => DISTANCE_UNKNOWN,
+                rtt_us => 64 - (rtt_us / 1024).leading_zeros(),
+            })
     }
 }

@@ -224,6 +224,8 @@ impl<P: Part> Driver<P> {
     fn carry_out_one(&mut self, effect: Effect) {
         match effect {
             Effect::Send { to, body } => self.wiring.peers.send(to, body),
+            // Links take none yet.
+            Effect::Datagram { .. } => {}
             Effect::Reply { to, answer } => self.reply(to, answer),
             Effect::Commit { id, batch, sync } => self.submit(id, batch, sync),
             Effect::SetTimer { id, at } => self.timers.push(Reverse((at, id))),

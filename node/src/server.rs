@@ -71,6 +71,9 @@ pub enum ServerError {
     /// What the store holds cannot be read. Nothing was changed.
     #[error("the store: {0}")]
     Replica(#[from] dunlin_storage::StoreError),
+    /// Its name and address can't be told to other nodes. The store was opened and not closed in order.
+    #[error("this node can't be told to others: {0}")]
+    Member(#[from] dunlin_engine::membership::IdentityError),
     /// The socket cannot be opened. The store was opened and closed again.
     #[error("cannot listen on {address}: {source}")]
     Listen {

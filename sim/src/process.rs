@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use dunlin_engine::membership::Identity;
 use dunlin_engine::{Control, Input, Knowledge, Shard, SyncWhen};
 use dunlin_protocol::cluster::AppliedLayout;
 use dunlin_protocol::status::StorageState;
@@ -52,7 +53,19 @@ impl World {
         };
         let shards = self.options.shards;
         let options = self.options.engine.clone();
-        let control = Control::new(knowledge, me, shards, options, self.rng.fork());
+        let identity = Identity {
+            id: me,
+            name: format!("n{node}"),
+            address: format!("n{node}:7400"),
+            incarnation: self.nodes[node].life + 1,
+            instance: self.rng.u64(..),
+        };
+        let seeds = Vec::new();
+        let control = Control::new(knowledge, identity, seeds, shards, options, self.rng.fork());
+        let control = match control {
+            Ok(control) => control,
+            Err(error) => return self.complain(Checker::Invariants, format!("no start: {error}")),
+        };
         let view = control.view();
         let mut opened = Vec::new();
         for shard in 0..shards {

@@ -10,6 +10,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use dunlin_engine::membership::To;
 use dunlin_engine::{Control, Effect, Input, Note, Now, ReplyTo, Shard, Time, TimerId, View};
 use dunlin_protocol::codec::{self, CodecLimits};
 use dunlin_protocol::peer::{HandoffMessage, OperationMessage, PeerBody, PeerMessage};
@@ -449,6 +450,7 @@ impl World {
         for effect in effects {
             match effect {
                 Effect::Send { to, body } => self.send(node, to, body),
+                Effect::Datagram { to, bytes } => self.send_datagram(node, to, bytes),
                 Effect::Reply { to, answer } => self.reply(node, to, answer),
                 Effect::Commit { id, batch, sync } => {
                     let mut bytes = format!("{id:?} {sync:?}").into_bytes();
@@ -542,7 +544,12 @@ impl World {
                     format!("node {node}: the store failed: {reason}"),
                 );
             }
-            Note::PeerReachable { .. }
+            Note::Replaced { address } => {
+                let sentence = format!("node {node} was replaced by a process at {address}");
+                self.complain(Checker::Invariants, sentence);
+            }
+            Note::Twin { .. }
+            | Note::PeerReachable { .. }
             | Note::ClockSkew { .. }
             | Note::Refilled { .. }
             | Note::AllRefilled
@@ -553,6 +560,37 @@ impl World {
             | Note::LayoutLost { .. }
             | Note::HandedOver { .. }
             | Note::LwwConcurrent { .. } => {}
+        }
+    }
+
+    /// Datagrams go the way of all messages: late, twice, or not at all.
+    fn send_datagram(&mut self, from: usize, to: To, bytes: bytes::Bytes) {
+        let place = match to {
+            To::Node { id, .. } => self.nodes.iter().position(|node| node.id == id),
+            To::Address(address) => {
+                let at = |node: usize| format!("n{node}:7400") == address;
+                (0..self.nodes.len()).find(|node| at(*node))
+            }
+        };
+        let Some(node) = place else { return };
+        self.trace.add(self.now, from, "datagram", &bytes);
+        self.count("datagrams");
+        let sender = self.nodes[from].id;
+        for delay in self.network.send(&mut self.rng, from, node, true) {
+            let (life, part) = (self.nodes[node].life, Part::Control);
+            let input = Box::new(Input::Datagram {
+                from: sender,
+                bytes: bytes.clone(),
+            });
+            self.after(
+                delay,
+                Event::Input {
+                    node,
+                    life,
+                    part,
+                    input,
+                },
+            );
         }
     }
 

@@ -1,7 +1,8 @@
 //! A store as version 1 wrote it stays readable for ever, and is still written so.
 //!
-//! `testdata/replica_v1.txt` has a line `keyspace key value` (hexadecimal) for each entry. A change of
-//! format gets a file of its own; this one is never made anew.
+//! `testdata/replica_v1.txt` has a line `keyspace key value` (hexadecimal) for each entry;
+//! `replica_v1_moved.txt` is that store after its partition was given up and regained, which came later.
+//! A change of format gets a file of its own; none is ever made anew.
 
 #![expect(clippy::unwrap_used, reason = "a test may stop at anything unexpected")]
 
@@ -10,13 +11,14 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use dunlin_crdt::{ActorId, Body, Cell, Clock, Dot, Event, Hlc, Millis, OpId};
+use dunlin_crdt::{ActorId, Body, Cell, Clock, Dot, Event, Hlc, Millis, OpId, Row};
 use dunlin_protocol::RowKey;
 use dunlin_protocol::peer::KeyedRow;
 use dunlin_ring::{BucketId, NodeId, PartitionCount, PartitionId};
-use dunlin_storage::{Batch, Keyspace, Kv, MemoryKv, Replica, ReplicaOptions};
+use dunlin_storage::{Batch, Keyspace, Kv, MemoryKv, Progress, Replica, ReplicaOptions};
 
 const V1: &str = include_str!("../testdata/replica_v1.txt");
+const MOVED: &str = include_str!("../testdata/replica_v1_moved.txt");
 const P: PartitionId = PartitionId(0);
 
 fn key(key: &'static [u8], subkey: &'static [u8]) -> RowKey {
@@ -109,6 +111,33 @@ fn write(kv: &MemoryKv) {
     kv.commit(&batch).unwrap();
 }
 
+/// The partition is given up, partly deleted, gained again, and has abandoned the half of a transfer.
+fn write_moved(kv: &MemoryKv) {
+    let mut replica = open(kv);
+    replica.give_up(P).unwrap();
+    replica.gain(P).unwrap();
+    assert_eq!(replica.drop_some(3), Ok(Progress::More));
+    let mark = event(8, Some(Body::Mark), &[]);
+    replica.take(&key(b"set\0", b"again"), &mark).unwrap();
+    let (mut rows, mut context) = (Vec::new(), Clock::new());
+    for (name, counter) in [(&b"a"[..], 9), (b"b", 10)] {
+        let mut row = Row::new();
+        row.take(&Clock::new(), &event(counter, Some(Body::Mark), &[]));
+        context.add(Dot::new(ActorId(0x1111), counter));
+        rows.push(KeyedRow {
+            key: key(name, b""),
+            row,
+        });
+    }
+    let next = key(b"b", b"");
+    replica
+        .take_whole_page(P, None, &rows, Some(&next), &context)
+        .unwrap();
+    assert_eq!(replica.abandon_some(P, 1), Ok(Progress::More));
+    let (_, batch) = replica.take_staged().unwrap();
+    kv.commit(&batch).unwrap();
+}
+
 fn dump(kv: &MemoryKv) -> String {
     let mut out = String::new();
     let hex = |bytes: &[u8]| -> String { bytes.iter().map(|b| format!("{b:02x}")).collect() };
@@ -187,4 +216,31 @@ fn a_store_of_version_1_is_read_as_ever() {
         hints[0].event,
         event(7, Some(Body::Value("hint".into())), &[1])
     );
+}
+
+#[test]
+fn a_store_whose_partition_moved_is_written_as_ever() {
+    let kv = load(V1);
+    write_moved(&kv);
+    assert_eq!(dump(&kv), MOVED);
+}
+
+#[test]
+fn a_store_whose_partition_moved_is_read_as_ever() {
+    let kv = load(MOVED);
+    let mut found = open(&kv);
+    found.check_invariants().unwrap();
+    let dots = |counters: &[u64]| -> Clock {
+        let actor = ActorId(0x1111);
+        counters.iter().map(|n| Dot::new(actor, *n)).collect()
+    };
+    assert_eq!(found.clock(P), &dots(&[8, 9]));
+    assert!(found.dropping().eq([P]) && found.has_unclaimed(P));
+    assert_eq!((found.transfer(P), found.is_whole(P)), (None, false));
+    assert_eq!(found.row(&key(b"register", b"")), Ok(Row::new()));
+    assert_eq!(found.row(&key(b"a", b"")).unwrap().dots(), dots(&[9]));
+    assert_eq!(found.abandon_some(P, 9), Ok(Progress::Done));
+    assert_eq!(found.clock(P), &dots(&[8, 9, 10]));
+    assert_eq!(found.drop_some(1000), Ok(Progress::Done));
+    found.check_invariants().unwrap();
 }

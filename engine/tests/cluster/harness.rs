@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use dunlin_crdt::{Kind, Millis, OpId};
+use dunlin_engine::membership::{Identity, To};
 use dunlin_engine::{
     Control, Effect, EngineOptions, Input, Knowledge, Note, Now, ReplyTo, Shard, SyncWhen, Time,
     TimerId,
@@ -26,12 +27,18 @@ pub(crate) struct Node {
     timers: BTreeSet<(Time, u8, TimerId)>,
 }
 
+/// What is on its way.
+enum Said {
+    Body(PeerBody),
+    Datagram(Bytes),
+}
+
 pub(crate) struct Cluster {
     pub(crate) nodes: BTreeMap<NodeId, Node>,
     pub(crate) layout: Arc<Layout>,
     pub(crate) now: Now,
     down: BTreeSet<NodeId>,
-    wire: VecDeque<(NodeId, NodeId, PeerBody)>,
+    wire: VecDeque<(NodeId, NodeId, Said)>,
     answers: BTreeMap<u64, Answer>,
     next: u64,
     /// Every message that was delivered, for tests that count.
@@ -96,7 +103,18 @@ impl Cluster {
         let disks: Vec<MemoryKv> = [kv.clone()].into_iter().chain(others).collect();
         let known = disks.iter().find_map(|kv| Knowledge::load(kv).unwrap());
         let knowledge = known.unwrap_or_else(|| Knowledge::new(founding));
-        let control = Control::new(knowledge, id, 1, options.clone(), rng.fork());
+        let number = (1..100).find(|number| self.id(*number) == id).unwrap();
+        let Member { name, address, .. } = member(number);
+        let identity = Identity {
+            id,
+            name,
+            address,
+            incarnation: self.next,
+            instance: self.next,
+        };
+        let seeds = Vec::new();
+        let control = Control::new(knowledge, identity, seeds, 1, options.clone(), rng.fork());
+        let control = control.unwrap();
         let view = control.view();
         let replica = Replica::open(
             arc,
@@ -232,7 +250,20 @@ impl Cluster {
     fn carry_out(&mut self, id: NodeId, part: u8, effects: Vec<Effect>) {
         for effect in effects {
             match effect {
-                Effect::Send { to, body } => self.wire.push_back((id, to, body)),
+                Effect::Send { to, body } => self.wire.push_back((id, to, Said::Body(body))),
+                Effect::Datagram { to, bytes } => {
+                    let to = match to {
+                        To::Node { id, .. } => id,
+                        To::Address(address) => {
+                            let place = |number: &usize| member(*number).address == address;
+                            match (1..100).find(place) {
+                                Some(number) => self.id(number),
+                                None => continue,
+                            }
+                        }
+                    };
+                    self.wire.push_back((id, to, Said::Datagram(bytes)));
+                }
                 Effect::Reply { to, answer } => {
                     self.answers.insert(to.0, answer);
                 }
@@ -286,6 +317,13 @@ impl Cluster {
             if self.down.contains(&from) || self.down.contains(&to) {
                 continue;
             }
+            let body = match body {
+                Said::Body(body) => body,
+                Said::Datagram(bytes) => {
+                    self.input(to, CONTROL, Input::Datagram { from, bytes });
+                    continue;
+                }
+            };
             self.delivered.push((from, to, body.clone()));
             self.input(
                 to,

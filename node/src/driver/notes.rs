@@ -47,6 +47,14 @@ impl NoteLog {
             Note::RolledBack => {
                 tracing::warn!(%part, "the disk refused a batch; what it held is forgotten here");
             }
+            Note::Twin { address } => tracing::error!(
+                address,
+                "TWIN: another process of this node was there; it was told to end"
+            ),
+            Note::Replaced { address } => tracing::error!(
+                address,
+                "TWIN: a later process of this node is there and takes its place"
+            ),
             Note::LayoutApplied { layout } => {
                 tracing::info!(%layout, "a layout was applied; its owners are filled from now on");
             }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use dunlin_client::tls::{Identity, Role};
+use dunlin_engine::membership::Identity as MemberIdentity;
 use dunlin_engine::{Control, Knowledge, Shard, View};
 use dunlin_protocol::cluster::AppliedLayout;
 use dunlin_protocol::status::StartReport;
@@ -97,10 +98,26 @@ pub(super) fn open(config: &ServerConfig) -> Result<Opening, ServerError> {
 
     let mut rng = seeded()?;
     let engine = &config.engine;
+    let clock = Clock::start();
     let known = Knowledge::load(&*kv)?;
     let founding = || Knowledge::new(AppliedLayout::founding((*layout).clone()));
     let knowledge = known.unwrap_or_else(founding);
-    let control = Control::new(knowledge, me, config.shards, engine.clone(), rng.fork());
+    let member = MemberIdentity {
+        id: me,
+        name: config.name.clone(),
+        address: own_address(config, &knowledge),
+        // A later process has a higher one, on a new disk too.
+        incarnation: clock.now().wall.0,
+        instance: rng.u64(..),
+    };
+    let control = Control::new(
+        knowledge,
+        member,
+        Vec::new(),
+        config.shards,
+        engine.clone(),
+        rng.fork(),
+    )?;
     let view = control.view();
     let replicas = open_replicas(config, &kv, &view, &start, &mut rng)?;
     let shards = replicas
@@ -114,7 +131,6 @@ pub(super) fn open(config: &ServerConfig) -> Result<Opening, ServerError> {
     };
     let inboxes = shards.iter().map(|_| Arc::new(Inbox::new(bounds)));
     let parts = Arc::new(Parts::new(Arc::new(Inbox::new(bounds)), inboxes.collect()));
-    let clock = Clock::start();
     let counters = Arc::new(NodeCounters::default());
     let board = Arc::new(StorageBoard::new(Arc::clone(&parts)));
     let (statuses, compactions) = Desk::permits();
@@ -251,6 +267,15 @@ fn open_replicas(
         );
     }
     Ok(replicas)
+}
+
+/// Where the others reach this node: as its layout says, or its cluster file.
+fn own_address(config: &ServerConfig, knowledge: &Knowledge) -> String {
+    let newest = &knowledge.layouts().target().layout;
+    match newest.member(NodeId::from_name(&config.name)) {
+        Some(member) => member.address.clone(),
+        None => config.listen.to_string(),
+    }
 }
 
 /// A generator whose seed nobody can know: actors must never be drawn twice.

@@ -14,7 +14,8 @@ pub enum StoreError {
     #[error("the store failed: {0}")]
     Kv(#[from] KvError),
     /// A stored row fails its checksum or cannot be decoded. It is left as it is; its data is lost
-    /// here and comes back from the other owners once the partition is distrusted and refilled.
+    /// here and comes back from a co-owner, by [`heal_row`](super::Replica::heal_row) or once the
+    /// partition is distrusted and refilled.
     #[error("row {key:?} of partition {partition} is damaged")]
     CorruptRow {
         /// The partition.

@@ -71,9 +71,12 @@ impl Replica {
     }
 
     /// Takes a page: joins its rows, read under `context`, into ours, and the empty row into those
-    /// of ours that it passes over. In a partition that was distrusted a damaged row of ours is
-    /// replaced by what came; in any other it is an error, for the clock has its events, and they
-    /// would count as removed: [heal](Self::heal_row) it before. Of our own rows the page passes over so many that the batch stays bounded; see [`WholeTaken::Taken`].
+    /// of ours that it passes over. If these are many, it takes only the first part of the page, so
+    /// that the batch stays bounded; see [`WholeTaken::Taken`].
+    ///
+    /// In a partition that was distrusted a damaged row of ours is replaced by what came. In any
+    /// other it is an error, for the clock has its events, and they would count as removed:
+    /// [heal](Self::heal_row) it before.
     ///
     /// A page without `after` begins a transfer. One that is under way is abandoned before, a slice
     /// each time: until that is done, the page is refused.
