@@ -203,7 +203,7 @@ impl NodeText {
 }
 
 /// Whether it has the form `host:port`; the host is looked up only when it is dialed.
-pub(crate) fn is_host_and_port(address: &str) -> bool {
+pub fn is_host_and_port(address: &str) -> bool {
     address
         .rsplit_once(':')
         .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok_and(|p| p != 0))

@@ -17,7 +17,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use dunlin_client::cluster_file::{ClusterFile, ClusterFileError};
+use dunlin_client::cluster_file::{ClusterFile, ClusterFileError, is_host_and_port};
 use dunlin_client::tls::IdentityFiles;
 use dunlin_engine::EngineOptions;
 use dunlin_ring::{Layout, Member, MemberState, NodeId, PartitionCount, RingError};
@@ -170,7 +170,8 @@ impl ServerConfig {
         let cluster_path = folder.join(&file.cluster_file);
         let cluster = ClusterFile::load(&cluster_path)?;
         let own = cluster.listed().find(|node| node.name == file.name);
-        let given = file.node.address.or(own.map(|own| own.address.clone()));
+        let given = file.node.address.map(Spanned::into_inner);
+        let given = given.or(own.map(|own| own.address.clone()));
         let address = given.ok_or_else(|| {
             let names: Vec<&str> = cluster.listed().map(|node| &*node.name).collect();
             ConfigError::NoAddress {
@@ -291,7 +292,7 @@ struct TlsSection {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct NodeSection {
-    address: Option<String>,
+    address: Option<Spanned<String>>,
     zone: Option<String>,
     capacity: Option<Spanned<u32>>,
 }
@@ -312,6 +313,12 @@ impl FileText {
         {
             let reason = format!("shards must be 1 to {SHARDS_MAX}");
             return Err(invalid(shards.span().start, reason));
+        }
+        if let Some(address) = &file.node.address
+            && !is_host_and_port(address.get_ref())
+        {
+            let reason = "address must be host:port, such as \"10.0.0.4:7101\"".to_owned();
+            return Err(invalid(address.span().start, reason));
         }
         if let Some(capacity) = &file.node.capacity
             && *capacity.get_ref() == 0

@@ -12,15 +12,17 @@ use dunlin_protocol::error::Failure;
 use dunlin_protocol::request::Request;
 use dunlin_protocol::response::Answer;
 use dunlin_protocol::status::{NodeStatus, PeerStatus, StartReport};
-use dunlin_ring::{LayoutNumber, NodeId};
+use dunlin_ring::NodeId;
 use dunlin_storage::{Kv, KvError};
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, oneshot};
 
+use crate::board::ViewBoard;
 use crate::clock::Clock;
 use crate::counters::NodeCounters;
 use crate::driver::Parts;
 use crate::driver::part::{PartMessage, PartReport};
+use crate::links::PeerLinks;
 use crate::listener::clients::Asker;
 use crate::writer::board::StorageBoard;
 
@@ -33,7 +35,8 @@ const REPORT_TIMEOUT: Duration = Duration::from_secs(5);
 pub(crate) struct Desk {
     pub(crate) me: NodeId,
     pub(crate) name: String,
-    pub(crate) layout: LayoutNumber,
+    pub(crate) views: Arc<ViewBoard>,
+    pub(crate) links: Arc<PeerLinks>,
     pub(crate) start: StartReport,
     pub(crate) data_dir: PathBuf,
     pub(crate) kv: Arc<dyn Kv>,
@@ -157,6 +160,10 @@ impl Desk {
                 }
             }
         }
+        // The engine knows the names of members only.
+        for peer in sum.peers.iter_mut().filter(|peer| peer.name.is_empty()) {
+            peer.name = self.links.name(peer.node).unwrap_or_default();
+        }
         for (name, count) in self.counters.all() {
             *sum.counters.entry(name).or_default() += count;
         }
@@ -167,7 +174,7 @@ impl Desk {
             node: self.me,
             name: self.name.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            layout: self.layout,
+            layout: self.views.newest(),
             uptime_ms: self.clock.time().0 / 1000,
             start: self.start.clone(),
             partitions: shards.partitions,
@@ -196,7 +203,7 @@ impl Desk {
     }
 
     fn answer(&self, asker: &Asker, answer: Answer) {
-        asker.answer(self.layout, answer, &self.counters);
+        asker.answer(self.views.newest(), answer, &self.counters);
     }
 }
 
