@@ -200,7 +200,7 @@ fn a_row_that_nobody_reads_is_scrubbed_and_healed() {
     cluster.assert_converged();
     let replica = cluster.nodes[&node].shard.replica();
     for partition in replica.owned() {
-        let slice = replica.scrub(partition, None, 1000).unwrap();
+        let slice = replica.scrub(partition, None, 1000, |_| false).unwrap();
         assert!(slice.damaged.is_empty());
     }
 }
