@@ -178,6 +178,7 @@ impl Control {
                 .time
                 .ms_since(self.peers.heard(*node).unwrap_or_default()),
             rtt_us: peer.rtt_us,
+            ..PeerStatus::default()
         };
         self.view.peers.iter().map(status).collect()
     }

@@ -73,6 +73,7 @@ impl Shard {
         match self.replica.give_up(partition) {
             Ok(()) => {
                 self.repair.forget_partition(partition);
+                self.scrub.forget_partition(partition);
                 self.counters.add("partitions_given_up");
                 effects.push(Effect::Note(Note::HandedOver { partition }));
             }

@@ -199,6 +199,10 @@ pub enum TimerId {
     Slice,
     /// Ask the peers whether they are there.
     Ping,
+    /// Ask the co-owners how they are.
+    Health,
+    /// The next slice of the scrub.
+    Scrub,
     /// What membership wants to be woken for.
     Membership,
 }
@@ -234,6 +238,18 @@ pub enum Note {
     },
     /// The disk refused a batch; what was not committed is forgotten here.
     RolledBack,
+    /// A stored row is damaged; a co-owner's copy takes its place.
+    RowDamaged {
+        /// The partition.
+        partition: dunlin_ring::PartitionId,
+        /// The row.
+        key: dunlin_protocol::RowKey,
+    },
+    /// Two owners hold different rows at equal clocks: one of them has lost or changed some.
+    ContentsDiffer {
+        /// The partition.
+        partition: dunlin_ring::PartitionId,
+    },
     /// Another process of this node is there: one of the two runs on a copy of the other's disk, or was
     /// thought dead and is not.
     Twin {

@@ -33,6 +33,12 @@ pub struct EngineOptions {
     pub repair_page_bytes: usize,
     /// Bytes of rows that one shard pulls in a second of repair; a quarter while clients wait long.
     pub repair_bytes_per_second: u64,
+    /// How often the scrub reads a slice.
+    pub scrub_every_ms: u64,
+    /// Rows of one slice.
+    pub scrub_rows: usize,
+    /// How long a partition that was read to its end is left alone.
+    pub scrub_interval_ms: u64,
     /// How often hints are offered to owners that are back.
     pub handoff_every_ms: u64,
     /// Bytes of events in one batch of hints.
@@ -62,6 +68,9 @@ impl Default for EngineOptions {
             repairs_max: 4,
             repair_page_bytes: 256 << 10,
             repair_bytes_per_second: 64 << 20,
+            scrub_every_ms: 500,
+            scrub_rows: 512,
+            scrub_interval_ms: 6 * 3_600_000,
             handoff_every_ms: 500,
             handoff_batch_bytes: 256 << 10,
             checkpoint_every_ms: 10_000,

@@ -148,8 +148,9 @@ impl Shard {
         let needed = checked(options.r.unwrap_or(default_r))?
             .max(needed_owners)
             .max(1);
-        if !owners.contains(&self.view.me) {
-            let nearest = self.view.nearest(owners.iter().copied());
+        // A damaged row is no answer; another owner has it.
+        if !owners.contains(&self.view.me) || self.scrub.has_damage(partition) {
+            let nearest = self.nearest(owners.iter().copied());
             match (nearest.is_empty(), origin) {
                 (false, Origin::Client(_)) => {
                     self.start_forward(origin, partition, request, nearest, deadline, now, effects);

@@ -133,7 +133,7 @@ impl Repair {
         self.wanted.clear();
     }
 
-    fn hash(&mut self, partition: PartitionId, clock: &Clock) -> u64 {
+    pub(crate) fn hash(&mut self, partition: PartitionId, clock: &Clock) -> u64 {
         let compared = self.partitions.entry(partition).or_default();
         match &compared.hash {
             Some((of, hash)) if of == clock => *hash,
@@ -423,6 +423,15 @@ impl Shard {
                 self.offered(from, partition, clock, now, effects);
                 Ok(())
             }
+            RepairMessage::Scrubbed { clock, content } => {
+                self.scrubbed(from, partition, clock, content, now, effects);
+                Ok(())
+            }
+            RepairMessage::Fetch { keys } => {
+                self.fetch(from, partition, &keys, effects);
+                Ok(())
+            }
+            RepairMessage::Fetched { rows, clock } => self.fetched(partition, &rows, &clock),
             RepairMessage::Held { clock } => {
                 self.held_by(from, partition, clock);
                 Ok(())

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use dunlin_ring::NodeId;
 use dunlin_storage::Tally;
+
+use crate::health::PeerHealth;
 
 /// Counts of things that happened, by a name that is also its metric's.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -36,10 +39,16 @@ pub struct ShardReport {
     pub filling: u64,
     /// Pairs of partition and co-owner whose clocks are not known to be equal.
     pub clocks_behind: u64,
+    /// Rows known to be damaged.
+    pub damaged: u64,
+    /// Partitions whose content was found equal at all owners.
+    pub proven: u64,
     /// Operations in progress.
     pub in_flight: u64,
     /// Batches taken by the writer and not synced.
     pub unsynced: u64,
+    /// How its co-owners answer.
+    pub peers: BTreeMap<NodeId, PeerHealth>,
     /// What happened since the start.
     pub counters: Counters,
 }

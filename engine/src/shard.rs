@@ -31,10 +31,12 @@ use crate::forward::ForwardOp;
 use crate::gather::GatherOp;
 use crate::handoff::Handoff;
 use crate::handover::Handover;
+use crate::health::{Health, Probe};
 use crate::io::{Effect, Input, Note, Now, ReplyTo, SyncWhen, Time, TimerId};
 use crate::options::EngineOptions;
 use crate::repair::Repair;
 use crate::report::{Counters, ShardReport};
+use crate::scrub::Scrub;
 use crate::upkeep::Upkeep;
 use crate::view::View;
 use crate::write::WriteOp;
@@ -59,6 +61,7 @@ pub(crate) enum Operation {
     Gather(Box<GatherOp>),
     Forward(Box<ForwardOp>),
     Digest(Box<DigestOp>),
+    Probe(Probe),
 }
 
 /// What waits for a commit.
@@ -102,6 +105,8 @@ pub struct Shard {
     pub(crate) handover: Handover,
     pub(crate) following: Following,
     pub(crate) upkeep: Upkeep,
+    pub(crate) scrub: Scrub,
+    pub(crate) health: Health,
     pub(crate) counters: Counters,
     pub(crate) read_latency_us: u64,
     next_op: u64,
@@ -131,6 +136,8 @@ impl Shard {
             handover: Handover::default(),
             following: Following::default(),
             upkeep: Upkeep::default(),
+            scrub: Scrub::default(),
+            health: Health::default(),
             commits: Commits::default(),
             counters: Counters::default(),
             operations: BTreeMap::new(),
@@ -228,7 +235,7 @@ impl Shard {
 
     /// Whether nothing is in progress: no operation, no repair, no hint, no wait.
     pub fn is_idle(&self) -> bool {
-        self.operations.is_empty() && self.commits.len() == 0 && self.repair.is_idle()
+        self.requests() == 0 && self.commits.len() == 0 && self.repair.is_idle()
     }
 
     fn start(&mut self, now: Now, effects: &mut Vec<Effect>) {
@@ -239,6 +246,8 @@ impl Shard {
             (TimerId::Handoff, self.options.handoff_every_ms),
             (TimerId::Checkpoint, self.options.checkpoint_every_ms),
             (TimerId::Slice, 1),
+            (TimerId::Scrub, self.options.scrub_every_ms),
+            (TimerId::Health, self.options.repair_every_ms),
         ];
         for (id, every_ms) in timers {
             let at = now.time.plus_ms(self.rng.u64(0..=every_ms));
@@ -350,6 +359,7 @@ impl Shard {
             Some(Operation::Forward(forward)) => {
                 self.forward_answered(op, forward, from, message, now, effects);
             }
+            Some(Operation::Probe(probe)) => self.probe_answered(op, probe, from, &message, now),
             Some(other @ Operation::Digest(_)) => {
                 self.operations.insert(op, other);
             }
@@ -368,6 +378,7 @@ impl Shard {
                         self.forward_silent(op, forward, now, effects);
                     }
                     Some(Operation::Digest(digest)) => self.digest_slice(op, digest, now, effects),
+                    Some(Operation::Probe(probe)) => self.probe_silent(&probe),
                     None => {}
                 }
             }
@@ -380,6 +391,8 @@ impl Shard {
                 effects.push(Effect::SetTimer { id, at });
             }
             TimerId::Slice => self.upkeep_slice(now, effects),
+            TimerId::Scrub => self.scrub_round(now, effects),
+            TimerId::Health => self.health_round(now, effects),
             // The control part's.
             TimerId::Ping | TimerId::Membership => {}
         }
@@ -487,10 +500,19 @@ impl Shard {
             partitions: owned,
             filling: owned - whole,
             clocks_behind: self.clocks_behind(),
-            in_flight: self.operations.len() as u64,
+            damaged: self.scrub.damaged(),
+            proven: self.proven(),
+            in_flight: self.requests() as u64,
+            peers: self.health.all().clone(),
             unsynced: self.commits.unsynced(),
             counters: self.counters.clone(),
         }
+    }
+
+    /// Requests in progress; questions of how peers are do not count.
+    fn requests(&self) -> usize {
+        let is_request = |operation: &&Operation| !matches!(operation, Operation::Probe(_));
+        self.operations.values().filter(is_request).count()
     }
 
     pub(crate) fn new_op(&mut self) -> PeerOp {
@@ -527,21 +549,19 @@ impl Shard {
         self.view.partitions().partition_of(bucket, key)
     }
 
-    /// Tells of a failure of the store. A damaged row has its whole partition refilled from the
-    /// co-owners: what else is damaged there is unknown, and a clock must not be believed about it.
+    /// Tells of a failure of the store. A damaged row is fetched from a co-owner; for a damaged key its
+    /// whole partition is refilled, for which row it was is unknown.
     pub(crate) fn note_store_error(&mut self, error: &StoreError, effects: &mut Vec<Effect>) {
         self.counters.add("store_errors");
         effects.push(Effect::Note(Note::StoreFailed {
             reason: error.to_string(),
         }));
-        let (StoreError::CorruptRow { partition, .. } | StoreError::CorruptKey { partition }) =
-            error
-        else {
-            return;
-        };
-        if self.replica.is_whole(*partition) && self.replica.distrust(*partition).is_ok() {
-            self.counters.add("partitions_distrusted");
-            self.repair.forget_partition(*partition);
+        match error {
+            StoreError::CorruptRow { partition, key } => {
+                self.note_damage(*partition, key.clone(), effects);
+            }
+            StoreError::CorruptKey { partition } => self.distrust(*partition, effects),
+            _ => {}
         }
     }
 }

@@ -169,6 +169,7 @@ impl Desk {
         }
         let clients = self.clients.get().map_or(0, |clients| clients());
         sum.counters.insert("clients_connected", clients as u64);
+        sum.add_health();
         let shards = sum.shards;
         NodeStatus {
             node: self.me,
@@ -193,6 +194,8 @@ impl Desk {
             storage: self.board.state(),
             unsynced: shards.unsynced,
             in_flight: shards.in_flight,
+            damaged: shards.damaged,
+            proven: shards.proven,
             peers: sum.peers,
             counters: sum
                 .counters
@@ -222,6 +225,14 @@ impl Sum {
         sum.filling += report.filling;
         sum.clocks_behind += report.clocks_behind;
         sum.in_flight += report.in_flight;
+        sum.damaged += report.damaged;
+        sum.proven += report.proven;
+        for (node, health) in &report.peers {
+            let worst = sum.peers.entry(*node).or_default();
+            if health.demoted.is_some() || health.latency_us > worst.latency_us {
+                *worst = *health;
+            }
+        }
         sum.unsynced += report.unsynced;
         let (total, tally) = (&mut sum.tally, &report.tally);
         total.rows += tally.rows;
@@ -234,6 +245,18 @@ impl Sum {
         total.actors += tally.actors;
         total.actors_known += tally.actors_known;
         self.add_counters(&report.counters);
+    }
+
+    /// What shards have seen of each peer, beside what the control part says.
+    fn add_health(&mut self) {
+        for peer in &mut self.peers {
+            if let Some(health) = self.shards.peers.get(&peer.node) {
+                peer.latency_us = health.latency_us;
+                peer.p99_us = health.p99_us;
+                peer.failed_permille = health.failed_permille;
+                peer.demoted = health.demoted.map(|why| why.to_string());
+            }
+        }
     }
 
     fn add_counters(&mut self, counters: &Counters) {

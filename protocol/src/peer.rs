@@ -377,6 +377,33 @@ pub enum RepairMessage {
         #[serde(rename = "c")]
         clock: Clock,
     },
+    /// The sender has read its copy to the end: what it holds, if the receiver's clock is the same.
+    #[serde(rename = "scrub")]
+    Scrubbed {
+        /// The hash of the sender's clock.
+        #[serde(rename = "c")]
+        clock: u64,
+        /// The hash of its content.
+        #[serde(rename = "h")]
+        content: u64,
+    },
+    /// Copies of these rows are wanted: the sender's are damaged.
+    #[serde(rename = "fetch")]
+    Fetch {
+        /// The rows.
+        #[serde(rename = "k")]
+        keys: Vec<RowKey>,
+    },
+    /// Those rows; one that is not there has no cells.
+    #[serde(rename = "copy")]
+    Fetched {
+        /// The rows.
+        #[serde(rename = "r")]
+        rows: Vec<KeyedRow>,
+        /// The clock under which they were read.
+        #[serde(rename = "c")]
+        clock: Clock,
+    },
     /// I do.
     #[serde(rename = "held")]
     Held {

@@ -548,7 +548,12 @@ impl World {
                 let sentence = format!("node {node} was replaced by a process at {address}");
                 self.complain(Checker::Invariants, sentence);
             }
-            Note::Twin { .. }
+            Note::ContentsDiffer { partition } => {
+                let sentence = format!("node {node}: contents differ in {partition:?}");
+                self.complain(Checker::Invariants, sentence);
+            }
+            Note::RowDamaged { .. }
+            | Note::Twin { .. }
             | Note::PeerReachable { .. }
             | Note::ClockSkew { .. }
             | Note::Refilled { .. }

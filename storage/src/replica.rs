@@ -214,7 +214,7 @@ impl Replica {
                 ..Default::default()
             };
             let mut after = Partition::new(partition, record, std::mem::take(&mut before.pending));
-            after.rows = before.rows.clone();
+            // Rows are counted anew: whatever gave cause for distrust may have changed them.
             after.log = Count::exact(0, 0);
             *before = after;
             self.stage_record(partition);

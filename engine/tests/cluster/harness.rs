@@ -36,6 +36,7 @@ enum Said {
 pub(crate) struct Cluster {
     pub(crate) nodes: BTreeMap<NodeId, Node>,
     pub(crate) layout: Arc<Layout>,
+    options: EngineOptions,
     pub(crate) now: Now,
     down: BTreeSet<NodeId>,
     wire: VecDeque<(NodeId, NodeId, Said)>,
@@ -66,12 +67,17 @@ const CONTROL: u8 = 1;
 impl Cluster {
     /// So many nodes, three owners a partition, ready to serve.
     pub(crate) fn of(nodes: usize) -> Self {
+        Self::with(nodes, EngineOptions::default())
+    }
+
+    pub(crate) fn with(nodes: usize, options: EngineOptions) -> Self {
         let members = (1..=nodes).map(member);
         let partitions = PartitionCount::new(4).unwrap();
         let layout = Arc::new(Layout::first(members.collect(), 3, partitions).unwrap());
         let mut cluster = Self {
             nodes: BTreeMap::new(),
             layout,
+            options,
             now: Now {
                 time: Time(0),
                 wall: Millis(1_700_000_000_000),
@@ -92,7 +98,7 @@ impl Cluster {
     }
 
     pub(crate) fn boot(&mut self, id: NodeId, kv: MemoryKv, start: Start) {
-        let options = EngineOptions::default();
+        let options = self.options.clone();
         let arc: Arc<dyn Kv> = Arc::new(kv.clone());
         let layout = Arc::clone(&self.layout);
         self.next += 1;
@@ -500,6 +506,27 @@ impl Cluster {
 
     /// Flips a bit in the stored row of a key.
     pub(crate) fn damage_a_row(&mut self, node: NodeId, bucket: &Bucket, key: &str) {
+        self.change_a_row(node, bucket, key, |batch, stored_key, value| {
+            let mut value = value.to_vec();
+            value[1] ^= 1;
+            batch.put(dunlin_storage::Keyspace::Rows, stored_key, value.into());
+        });
+    }
+
+    /// Makes the stored row of a key vanish.
+    pub(crate) fn lose_a_row(&mut self, node: NodeId, bucket: &Bucket, key: &str) {
+        self.change_a_row(node, bucket, key, |batch, stored_key, _| {
+            batch.delete(dunlin_storage::Keyspace::Rows, stored_key);
+        });
+    }
+
+    fn change_a_row(
+        &mut self,
+        node: NodeId,
+        bucket: &Bucket,
+        key: &str,
+        change: impl Fn(&mut dunlin_storage::Batch, Bytes, Bytes),
+    ) {
         let kv = self.nodes[&node].kv.clone();
         let mut batch = dunlin_storage::Batch::default();
         let all = (std::ops::Bound::Unbounded, std::ops::Bound::Unbounded);
@@ -507,9 +534,7 @@ impl Cluster {
             let (stored_key, value) = entry.unwrap();
             let holds = |part: &[u8]| stored_key.windows(part.len()).any(|window| window == part);
             if holds(key.as_bytes()) && holds(&bucket.id.0.to_be_bytes()) {
-                let mut value = value.to_vec();
-                value[1] ^= 1;
-                batch.put(dunlin_storage::Keyspace::Rows, stored_key, value.into());
+                change(&mut batch, stored_key, value);
             }
         }
         assert_eq!(batch.len(), 1);
@@ -542,7 +567,9 @@ impl Cluster {
             for owner in self.layout.owners(partition) {
                 let replica = self.nodes[owner].shard.replica();
                 assert!(replica.is_whole(partition));
-                let digest = replica.digest(partition, None, usize::MAX).unwrap();
+                let digest = replica
+                    .digest(partition, None, usize::MAX, |_| false)
+                    .unwrap();
                 seen.push((replica.clock(partition).clone(), digest.0));
             }
             assert!(

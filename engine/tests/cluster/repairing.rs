@@ -1,6 +1,7 @@
 //! Repair: in proportion to the difference, whole where the log is gone, and quiet when equal.
 
 use dunlin_crdt::Kind;
+use dunlin_engine::{EngineOptions, Note};
 use dunlin_protocol::peer::{PeerBody, RepairMessage};
 use dunlin_protocol::request::{Query, Replace, WriteOp};
 use dunlin_protocol::response::Found;
@@ -65,10 +66,11 @@ fn equal_owners_say_next_to_nothing() {
     cluster.pass_ms(5000);
     cluster.delivered.clear();
     cluster.pass_ms(20_000);
-    let repair = cluster
-        .delivered
-        .iter()
-        .filter(|(_, _, body)| !matches!(body, PeerBody::Control(_)));
+    // But for the questions of how a peer is, which have an operation's form.
+    let is_repair =
+        |body: &PeerBody| !matches!(body, PeerBody::Control(_) | PeerBody::Operation { .. });
+    let repair = cluster.delivered.iter();
+    let repair = repair.filter(|(_, _, body)| is_repair(body));
     assert_eq!(repair.count(), 0);
 }
 
@@ -149,7 +151,7 @@ fn counter_is_exact_after_an_unclean_stop() {
 }
 
 #[test]
-fn damaged_row_has_its_partition_refilled() {
+fn a_damaged_row_is_healed_by_a_co_owners_copy() {
     let mut cluster = Cluster::of(3);
     let bucket = cluster.bucket("b", Kind::Register);
     let node = cluster.id(2);
@@ -166,7 +168,59 @@ fn damaged_row_has_its_partition_refilled() {
         !matches!(&read, Ok(answer) if answer.found == Found::Nothing),
         "{read:?}"
     );
+    cluster.delivered.clear();
     cluster.pass_ms(10_000);
+    cluster.assert_converged();
+    assert_eq!(cluster.siblings(node, &bucket, "k7").0, ["v"]);
+    assert!(rows_shipped(&cluster) <= 1, "the row alone");
+}
+
+fn scrubbing() -> EngineOptions {
+    EngineOptions {
+        scrub_interval_ms: 5_000,
+        ..EngineOptions::default()
+    }
+}
+
+#[test]
+fn a_row_that_nobody_reads_is_scrubbed_and_healed() {
+    let mut cluster = Cluster::with(3, scrubbing());
+    let bucket = cluster.bucket("b", Kind::Register);
+    let node = cluster.id(2);
+    for at in 0..20 {
+        cluster
+            .write(node, &bucket, &format!("k{at}"), blind("v"))
+            .unwrap();
+    }
+    cluster.pass_ms(3000);
+    cluster.damage_a_row(node, &bucket, "k7");
+    cluster.pass_ms(60_000);
+    let healed = cluster.notes.iter();
+    let healed = healed.filter(|note| matches!(note, Note::RowDamaged { .. }));
+    assert_eq!(healed.count(), 1);
+    cluster.assert_converged();
+    let replica = cluster.nodes[&node].shard.replica();
+    for partition in replica.owned() {
+        let slice = replica.scrub(partition, None, 1000, |_| false).unwrap();
+        assert!(slice.damaged.is_empty());
+    }
+}
+
+#[test]
+fn a_copy_that_two_others_contradict_is_refilled() {
+    let mut cluster = Cluster::with(3, scrubbing());
+    let bucket = cluster.bucket("b", Kind::Register);
+    let node = cluster.id(2);
+    for at in 0..20 {
+        cluster
+            .write(node, &bucket, &format!("k{at}"), blind("v"))
+            .unwrap();
+    }
+    cluster.pass_ms(3000);
+    cluster.lose_a_row(node, &bucket, "k7");
+    cluster.pass_ms(60_000);
+    let differ = |note: &Note| matches!(note, Note::ContentsDiffer { .. });
+    assert!(cluster.notes.iter().any(differ));
     cluster.assert_converged();
     assert_eq!(cluster.siblings(node, &bucket, "k7").0, ["v"]);
 }

@@ -48,6 +48,15 @@ impl NoteLog {
             Note::RolledBack => {
                 tracing::warn!(%part, "the disk refused a batch; what it held is forgotten here");
             }
+            Note::RowDamaged { partition, key } => tracing::error!(
+                partition = partition.0,
+                ?key,
+                "a stored row is damaged; it is fetched from another owner"
+            ),
+            Note::ContentsDiffer { partition } => tracing::error!(
+                partition = partition.0,
+                "owners with equal clocks hold different rows: a disk has lost or changed some"
+            ),
             Note::Twin { address } => tracing::error!(
                 address,
                 "TWIN: another process of this node was there; it was told to end"

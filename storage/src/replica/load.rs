@@ -43,8 +43,9 @@ impl Replica {
     /// [distrusted](Self::distrust); after any other start, one whose record is damaged, see
     /// [`distrusted`](Self::distrusted).
     ///
-    /// Cost: for each partition of the shard its record; for each that is held its pending rows, and
-    /// one seek for each actor in its log; one pass over the hints.
+    /// Cost: for each partition of the shard its record, and some seeks if that does not say that it
+    /// was always held; for each that is held its pending rows, and one seek for each actor in its
+    /// log; one pass over the hints.
     ///
     /// # Errors
     /// [`StoreError`]: the store could not be read.

@@ -115,6 +115,15 @@ pub(crate) fn repairs() -> Vec<RepairMessage> {
             next: Some(key()),
         },
         RepairMessage::Offer { clock: clock() },
+        RepairMessage::Scrubbed {
+            clock: u64::MAX,
+            content: 1,
+        },
+        RepairMessage::Fetch { keys: vec![key()] },
+        RepairMessage::Fetched {
+            rows: vec![keyed_row()],
+            clock: clock(),
+        },
         RepairMessage::Held { clock: clock() },
     ]
 }

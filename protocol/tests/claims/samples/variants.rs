@@ -88,7 +88,8 @@ variants! { operation_name, ALL_OPERATIONS, OperationMessage:
 variants! { repair_name, ALL_REPAIRS, RepairMessage:
     RepairMessage::Pull { .. } => "Pull", RepairMessage::Rows { .. } => "Rows",
     RepairMessage::Whole { .. } => "Whole", RepairMessage::Offer { .. } => "Offer",
-    RepairMessage::Held { .. } => "Held",
+    RepairMessage::Held { .. } => "Held", RepairMessage::Scrubbed { .. } => "Scrubbed",
+    RepairMessage::Fetch { .. } => "Fetch", RepairMessage::Fetched { .. } => "Fetched",
 }
 variants! { want_name, ALL_WANTS, Want:
     Want::Settled => "Settled", Want::Everything => "Everything",
