@@ -182,7 +182,7 @@ impl ClientBuilder {
         let file = self.cluster_file.map(ClusterFile::load).transpose()?;
         let mut seeds = self.seeds;
         seeds.extend(file.iter().flat_map(|file| {
-            file.nodes.iter().map(|node| {
+            file.listed().map(|node| {
                 self.addresses
                     .get(&node.name)
                     .unwrap_or(&node.address)

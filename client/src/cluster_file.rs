@@ -13,10 +13,15 @@
 //! address = "127.0.0.1:7101"
 //! zone = "a"                   # optional
 //! capacity = 1                 # optional
+//!
+//! [[seed]]                     # optional: a node that came later
+//! name = "n4"
+//! address = "127.0.0.1:7104"
 //! ```
 //!
-//! An application needs one node that can be reached; the layout has the others. Nodes of a new
-//! cluster make the first layout of the same list.
+//! An application needs one node that can be reached; the layout has the others. The nodes of a new
+//! cluster make the first layout of the list of nodes; for everybody else nodes and seeds are alike,
+//! some places where the cluster can be met. A file with seeds only founds nothing.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -65,8 +70,10 @@ pub struct ClusterFile {
     pub replicas: Option<u8>,
     /// Q, for the cluster's birth.
     pub partitions: Option<u16>,
-    /// The nodes, at least one.
+    /// The nodes that the cluster was or will be born with.
     pub nodes: Vec<ClusterFileNode>,
+    /// Nodes that came later.
+    pub seeds: Vec<ClusterFileNode>,
 }
 
 /// One node in a cluster file.
@@ -113,12 +120,12 @@ impl ClusterFile {
         let cluster_at = file.cluster.span().start;
         let cluster = ClusterName::new(file.cluster.into_inner())
             .map_err(|error| invalid(Some(cluster_at), error.to_string()))?;
-        if file.node.is_empty() {
+        if file.node.is_empty() && file.seed.is_empty() {
             let reason = "no nodes are listed; add [[node]] with name and address";
             return Err(invalid(None, reason.to_owned()));
         }
         let mut names = BTreeSet::new();
-        for node in &file.node {
+        for node in file.node.iter().chain(&file.seed) {
             let (name, address) = (&node.name, &node.address);
             if !names.insert(name.get_ref()) {
                 let reason = format!("node {:?} is listed twice", name.get_ref());
@@ -141,7 +148,13 @@ impl ClusterFile {
             replicas: file.replicas,
             partitions: file.partitions,
             nodes: file.node.into_iter().map(NodeText::into_node).collect(),
+            seeds: file.seed.into_iter().map(NodeText::into_node).collect(),
         })
+    }
+
+    /// Every node that is listed, at least one, founders first.
+    pub fn listed(&self) -> impl Iterator<Item = &ClusterFileNode> {
+        self.nodes.iter().chain(&self.seeds)
     }
 
     /// The files of the user's identity, if the file names them.
@@ -165,6 +178,8 @@ struct FileText {
     partitions: Option<u16>,
     #[serde(default)]
     node: Vec<NodeText>,
+    #[serde(default)]
+    seed: Vec<NodeText>,
 }
 
 #[derive(Deserialize)]
@@ -188,7 +203,7 @@ impl NodeText {
 }
 
 /// Whether it has the form `host:port`; the host is looked up only when it is dialed.
-pub(crate) fn is_host_and_port(address: &str) -> bool {
+pub fn is_host_and_port(address: &str) -> bool {
     address
         .rsplit_once(':')
         .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok_and(|p| p != 0))
@@ -271,6 +286,18 @@ mod tests {
         check(&format!("{HEAD}{NODE}{NODE}"), Some(7), "twice");
         let bad_address = "[[node]]\nname = \"n1\"\naddress = \"localhost\"\n";
         check(&format!("{HEAD}{bad_address}"), Some(5), "host:port");
+    }
+
+    #[test]
+    fn seeds_are_listed_and_found_nothing() {
+        let seed = "[[seed]]\nname = \"n4\"\naddress = \"127.0.0.1:7104\"\n";
+        let file = parse(&format!("{HEAD}{NODE}{seed}")).unwrap();
+        assert_eq!(file.nodes.len(), 1);
+        let names: Vec<&str> = file.listed().map(|node| &*node.name).collect();
+        assert_eq!(names, ["n1", "n4"]);
+        let file = parse(&format!("{HEAD}{seed}")).unwrap();
+        assert!(file.nodes.is_empty());
+        check(&format!("{HEAD}{seed}{seed}"), Some(7), "twice");
     }
 
     #[test]

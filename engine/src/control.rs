@@ -37,6 +37,10 @@ use crate::view::{ActiveLayouts, View};
 
 /// How long a change waits for peers that do not answer.
 const TELL_MS: u64 = 1_000;
+/// How often a node says how many partitions it has yet to fill.
+const SAY_EVERY_MS: u64 = 1_000;
+/// A peer is told how far all are at most once in this time for each node there is.
+const TELL_AGAIN_MS_PER_NODE: u64 = 5;
 /// In clusters of fewer nodes each asks all others.
 const NEAR_ALL_MAX: usize = 16;
 /// So many nodes that share no partition are asked in each round, for what the cluster knows of itself
@@ -61,6 +65,10 @@ pub struct Control {
     telling: BTreeMap<u64, Telling>,
     next_telling: u64,
     counters: Counters,
+    /// When this node last said how far it is.
+    said_at: Time,
+    /// When each peer was last told how far all are.
+    told_at: BTreeMap<NodeId, Time>,
     pub(crate) view: Arc<View>,
 }
 
@@ -154,6 +162,8 @@ impl Control {
             telling: BTreeMap::new(),
             next_telling: 0,
             counters: Counters::default(),
+            said_at: Time::default(),
+            told_at: BTreeMap::new(),
             view,
         })
     }
@@ -178,6 +188,7 @@ impl Control {
                 .time
                 .ms_since(self.peers.heard(*node).unwrap_or_default()),
             rtt_us: peer.rtt_us,
+            ..PeerStatus::default()
         };
         self.view.peers.iter().map(status).collect()
     }
@@ -461,7 +472,11 @@ impl Control {
                 ..progress.clone()
             } == *known
         });
-        if all_follow && !same {
+        let only_counts = known
+            .is_some_and(|known| known.acked == progress.acked && known.synced == progress.synced);
+        let is_due = !only_counts || now.time.ms_since(self.said_at) >= SAY_EVERY_MS;
+        if all_follow && !same && is_due {
+            self.said_at = now.time;
             self.merge(&[ClusterEntry::Progress(progress)], now, effects);
         }
         if let Some(complete) = self.knowledge.newly_complete() {
@@ -473,6 +488,18 @@ impl Control {
     pub(crate) fn is_reachable(&self, node: NodeId) -> bool {
         self.peers
             .is_reachable(node, |node| self.membership.is_alive(node))
+    }
+
+    /// Whether a peer is to be told again how far each node is: in a large cluster less often, for there
+    /// are as many to tell as there is to tell of.
+    fn may_tell(&mut self, peer: NodeId, now: Now) -> bool {
+        let every_ms = self.peers.nodes().len() as u64 * TELL_AGAIN_MS_PER_NODE;
+        let told = self.told_at.get(&peer);
+        let may = told.is_none_or(|told| now.time.ms_since(*told) >= every_ms);
+        if may {
+            self.told_at.insert(peer, now.time);
+        }
+        may
     }
 
     /// Whether every node that can be reached decides by the newest layout.
@@ -561,10 +588,21 @@ impl Control {
             })
         };
         match message {
-            ControlMessage::Ping { nonce, knows } => {
+            ControlMessage::Ping {
+                nonce,
+                knows,
+                progress,
+            } => {
                 say(ControlMessage::Pong { nonce });
+                let mut entries = Vec::new();
                 if knows != self.knowledge.digest() {
-                    let (entries, confirm) = (self.knowledge.entries(), None);
+                    entries.extend(self.knowledge.lasting_entries());
+                }
+                if progress != self.knowledge.progress_digest() && self.may_tell(from, now) {
+                    entries.extend(self.knowledge.progress_entries());
+                }
+                if !entries.is_empty() {
+                    let confirm = None;
                     say(ControlMessage::Know { entries, confirm });
                 }
             }
@@ -591,12 +629,17 @@ impl Control {
     }
 
     fn ping_round(&mut self, now: Now, effects: &mut Vec<Effect>) {
-        let knows = self.knowledge.digest();
+        self.follow(now, effects);
+        let (knows, progress) = (self.knowledge.digest(), self.knowledge.progress_digest());
         let is_alive = |node| self.membership.is_alive(node);
         let askable = self.peers.to_ask(STRANGERS_ASKED, is_alive, &mut self.rng);
         for to in askable {
             let nonce = self.peers.ask(to, now.time);
-            let message = ControlMessage::Ping { nonce, knows };
+            let message = ControlMessage::Ping {
+                nonce,
+                knows,
+                progress,
+            };
             effects.push(Effect::Send {
                 to,
                 body: PeerBody::Control(message),

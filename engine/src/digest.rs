@@ -46,10 +46,12 @@ impl Shard {
         effects: &mut Vec<Effect>,
     ) {
         let rows_max = self.options.slice_rows;
-        match self
-            .replica
-            .digest(digest.partition, digest.after.as_ref(), rows_max)
-        {
+        match self.replica.digest(
+            digest.partition,
+            digest.after.as_ref(),
+            rows_max,
+            |bucket| self.view.is_dropped(bucket),
+        ) {
             Ok((slice, next @ Some(_))) => {
                 digest.so_far.add(slice);
                 digest.after = next;

@@ -199,6 +199,8 @@ pub enum TimerId {
     Slice,
     /// Ask the peers whether they are there.
     Ping,
+    /// Ask the co-owners how they are.
+    Health,
     /// The next slice of the scrub.
     Scrub,
     /// What membership wants to be woken for.

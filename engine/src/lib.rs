@@ -11,7 +11,8 @@
 //! ```
 //!
 //! To follow a put, open `write.rs`; a read, `read.rs` and `gather.rs`; the replica's side of both, `serve.rs`;
-//! anti-entropy, `repair.rs`; bit rot, `scrub.rs`; hints, `handoff.rs`; a change of layout, `cluster/layouts.rs`, `follow.rs`
+//! anti-entropy, `repair.rs`; bit rot, `scrub.rs`; slow peers,
+//! `health.rs`; hints, `handoff.rs`; a change of layout, `cluster/layouts.rs`, `follow.rs`
 //! and `handover.rs`; buckets and who can be reached, `control.rs`.
 
 mod changes;
@@ -25,6 +26,7 @@ mod forward;
 mod gather;
 mod handoff;
 mod handover;
+mod health;
 mod io;
 pub mod membership;
 mod options;
@@ -47,6 +49,7 @@ mod write;
 
 pub use cluster::Knowledge;
 pub use control::Control;
+pub use health::{Demoted, PeerHealth};
 pub use io::{Effect, Follows, Input, Note, Now, ReplyTo, SyncWhen, Time, TimerId};
 pub use options::EngineOptions;
 pub use report::{Counters, ShardReport};

@@ -150,7 +150,7 @@ impl Shard {
             .max(1);
         // A damaged row is no answer; another owner has it.
         if !owners.contains(&self.view.me) || self.scrub.has_damage(partition) {
-            let nearest = self.view.nearest(owners.iter().copied());
+            let nearest = self.nearest(owners.iter().copied());
             match (nearest.is_empty(), origin) {
                 (false, Origin::Client(_)) => {
                     self.start_forward(origin, partition, request, nearest, deadline, now, effects);

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use dunlin_ring::NodeId;
 use dunlin_storage::Tally;
+
+use crate::health::PeerHealth;
 
 /// Counts of things that happened, by a name that is also its metric's.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -44,6 +47,8 @@ pub struct ShardReport {
     pub in_flight: u64,
     /// Batches taken by the writer and not synced.
     pub unsynced: u64,
+    /// How its co-owners answer.
+    pub peers: BTreeMap<NodeId, PeerHealth>,
     /// What happened since the start.
     pub counters: Counters,
 }

@@ -28,9 +28,10 @@ const FETCHES_MAX: usize = 64;
 /// Copies of a damaged row that are tried before its whole partition is refilled.
 const TRIES_MAX: u32 = 8;
 
-/// What one owner holds of a partition at one clock.
+/// What one owner holds of a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Content {
+    /// The hash of what it follows from, see `state_hash`.
     clock: u64,
     content: u64,
 }
@@ -113,9 +114,12 @@ impl Shard {
             return;
         };
         let partition = pass.partition;
-        let slice = self
-            .replica
-            .scrub(partition, pass.after.as_ref(), self.options.scrub_rows);
+        let slice = self.replica.scrub(
+            partition,
+            pass.after.as_ref(),
+            self.options.scrub_rows,
+            |bucket| self.view.is_dropped(bucket),
+        );
         let slice = match slice {
             Ok(slice) => slice,
             Err(error) => return self.note_store_error(&error, effects),
@@ -136,7 +140,7 @@ impl Shard {
         }
         self.scrub.read_at.insert(partition, now.time);
         self.scrub.asked_for.remove(&partition);
-        let unchanged = self.clock_hash(partition) == pass.clock;
+        let unchanged = self.state_hash(partition) == pass.clock;
         let certain = !self.scrub.has_damage(partition) && !self.replica.has_unclaimed(partition);
         if unchanged && certain && self.is_owner_here(partition) {
             let (clock, content) = (pass.clock, pass.digest.hash);
@@ -164,12 +168,19 @@ impl Shard {
             partition,
             after: None,
             digest: PartitionDigest::default(),
-            clock: self.clock_hash(partition),
+            clock: self.state_hash(partition),
         })
     }
 
-    fn clock_hash(&mut self, partition: PartitionId) -> u64 {
-        self.repair.hash(partition, self.replica.clock(partition))
+    /// What the content of a partition follows from: its clock, and which buckets are dropped.
+    fn state_hash(&mut self, partition: PartitionId) -> u64 {
+        let clock = self.repair.hash(partition, self.replica.clock(partition));
+        let mut hasher = xxhash_rust::xxh3::Xxh3::with_seed(clock);
+        let buckets = self.view.buckets.values();
+        for bucket in buckets.filter(|bucket| bucket.dropped) {
+            hasher.update(&bucket.id.0.to_be_bytes());
+        }
+        hasher.digest()
     }
 
     /// A co-owner has read its copy.
@@ -190,7 +201,7 @@ impl Shard {
         let has_mine = self.scrub.mine.get(&partition).map(|mine| mine.clock) == Some(clock);
         if has_mine {
             self.compare_contents(partition, now, effects);
-        } else if self.clock_hash(partition) == clock {
+        } else if self.state_hash(partition) == clock {
             self.scrub.asked_for.insert(partition);
         }
     }

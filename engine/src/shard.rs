@@ -31,6 +31,7 @@ use crate::forward::ForwardOp;
 use crate::gather::GatherOp;
 use crate::handoff::Handoff;
 use crate::handover::Handover;
+use crate::health::{Health, Probe};
 use crate::io::{Effect, Input, Note, Now, ReplyTo, SyncWhen, Time, TimerId};
 use crate::options::EngineOptions;
 use crate::repair::Repair;
@@ -60,6 +61,7 @@ pub(crate) enum Operation {
     Gather(Box<GatherOp>),
     Forward(Box<ForwardOp>),
     Digest(Box<DigestOp>),
+    Probe(Probe),
 }
 
 /// What waits for a commit.
@@ -104,6 +106,7 @@ pub struct Shard {
     pub(crate) following: Following,
     pub(crate) upkeep: Upkeep,
     pub(crate) scrub: Scrub,
+    pub(crate) health: Health,
     pub(crate) counters: Counters,
     pub(crate) read_latency_us: u64,
     next_op: u64,
@@ -134,6 +137,7 @@ impl Shard {
             following: Following::default(),
             upkeep: Upkeep::default(),
             scrub: Scrub::default(),
+            health: Health::default(),
             commits: Commits::default(),
             counters: Counters::default(),
             operations: BTreeMap::new(),
@@ -231,7 +235,7 @@ impl Shard {
 
     /// Whether nothing is in progress: no operation, no repair, no hint, no wait.
     pub fn is_idle(&self) -> bool {
-        self.operations.is_empty() && self.commits.len() == 0 && self.repair.is_idle()
+        self.requests() == 0 && self.commits.len() == 0 && self.repair.is_idle()
     }
 
     fn start(&mut self, now: Now, effects: &mut Vec<Effect>) {
@@ -243,6 +247,7 @@ impl Shard {
             (TimerId::Checkpoint, self.options.checkpoint_every_ms),
             (TimerId::Slice, 1),
             (TimerId::Scrub, self.options.scrub_every_ms),
+            (TimerId::Health, self.options.repair_every_ms),
         ];
         for (id, every_ms) in timers {
             let at = now.time.plus_ms(self.rng.u64(0..=every_ms));
@@ -357,6 +362,7 @@ impl Shard {
             Some(Operation::Forward(forward)) => {
                 self.forward_answered(op, forward, from, message, now, effects);
             }
+            Some(Operation::Probe(probe)) => self.probe_answered(op, probe, from, &message, now),
             Some(other @ Operation::Digest(_)) => {
                 self.operations.insert(op, other);
             }
@@ -375,6 +381,7 @@ impl Shard {
                         self.forward_silent(op, forward, now, effects);
                     }
                     Some(Operation::Digest(digest)) => self.digest_slice(op, digest, now, effects),
+                    Some(Operation::Probe(probe)) => self.probe_silent(&probe),
                     None => {}
                 }
             }
@@ -388,6 +395,7 @@ impl Shard {
             }
             TimerId::Slice => self.upkeep_slice(now, effects),
             TimerId::Scrub => self.scrub_round(now, effects),
+            TimerId::Health => self.health_round(now, effects),
             // The control part's.
             TimerId::Ping | TimerId::Membership => {}
         }
@@ -497,10 +505,17 @@ impl Shard {
             clocks_behind: self.clocks_behind(),
             damaged: self.scrub.damaged(),
             proven: self.proven(),
-            in_flight: self.operations.len() as u64,
+            in_flight: self.requests() as u64,
+            peers: self.health.all().clone(),
             unsynced: self.commits.unsynced(),
             counters: self.counters.clone(),
         }
+    }
+
+    /// Requests in progress; questions of how peers are do not count.
+    fn requests(&self) -> usize {
+        let is_request = |operation: &&Operation| !matches!(operation, Operation::Probe(_));
+        self.operations.values().filter(is_request).count()
     }
 
     pub(crate) fn new_op(&mut self) -> PeerOp {

@@ -88,7 +88,7 @@ impl Shard {
             needs.check(applied.layout.owners(partition).len())?;
         }
         if !self.is_owner_here(partition) {
-            let nearest = self.view.nearest(self.view.owners(partition));
+            let nearest = self.nearest(self.view.owners(partition));
             match (nearest.is_empty(), write.options.fallbacks, origin) {
                 (false, _, Origin::Client(_)) => {
                     let request = dunlin_protocol::request::Request::Write(write);

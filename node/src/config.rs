@@ -17,7 +17,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use dunlin_client::cluster_file::{ClusterFile, ClusterFileError, ClusterFileNode};
+use dunlin_client::cluster_file::{ClusterFile, ClusterFileError, is_host_and_port};
 use dunlin_client::tls::IdentityFiles;
 use dunlin_engine::EngineOptions;
 use dunlin_ring::{Layout, Member, MemberState, NodeId, PartitionCount, RingError};
@@ -68,9 +68,13 @@ pub enum ConfigError {
     /// The cluster file is not usable.
     #[error(transparent)]
     ClusterFile(#[from] ClusterFileError),
-    /// The cluster file does not list this node.
-    #[error("{} lists no node {name}; it lists {listed}", path.display())]
-    NotListed {
+    /// Neither file says where the other nodes reach this one.
+    #[error(
+        "{} does not list node {name} (it lists {listed}), and the configuration gives no address; if the \
+         node shall join that cluster, give `address` in [node]",
+        path.display()
+    )]
+    NoAddress {
         /// The cluster file.
         path: PathBuf,
         /// The node's name.
@@ -105,6 +109,12 @@ pub struct ServerConfig {
     pub cluster: ClusterFile,
     /// Where the store is.
     pub data_dir: PathBuf,
+    /// Where the other nodes reach this one, as `host:port`.
+    pub address: String,
+    /// What it may fail together with.
+    pub zone: String,
+    /// Its weight beside the others.
+    pub capacity: u32,
     /// The UDP address to listen on and to dial from.
     pub listen: SocketAddr,
     /// Certificate, key and authority.
@@ -159,9 +169,24 @@ impl ServerConfig {
         let folder = path.parent().unwrap_or(Path::new(""));
         let cluster_path = folder.join(&file.cluster_file);
         let cluster = ClusterFile::load(&cluster_path)?;
-        let own = own_entry(&cluster, &cluster_path, &file.name)?;
-        let listen = file.listen.unwrap_or_else(|| own.address.clone());
+        let own = cluster.listed().find(|node| node.name == file.name);
+        let given = file.node.address.map(Spanned::into_inner);
+        let given = given.or(own.map(|own| own.address.clone()));
+        let address = given.ok_or_else(|| {
+            let names: Vec<&str> = cluster.listed().map(|node| &*node.name).collect();
+            ConfigError::NoAddress {
+                path: cluster_path.clone(),
+                name: file.name.clone(),
+                listed: names.join(", "),
+            }
+        })?;
+        let listen = file.listen.unwrap_or_else(|| address.clone());
+        let zone = file.node.zone.or(own.and_then(|own| own.zone.clone()));
+        let capacity = file.node.capacity.map(Spanned::into_inner);
         let config = Self {
+            address,
+            zone: zone.unwrap_or_else(|| ZONE.to_owned()),
+            capacity: capacity.or(own.and_then(|own| own.capacity)).unwrap_or(1),
             listen: look_up(&listen)?,
             data_dir: folder.join(&file.data_dir),
             identity: IdentityFiles {
@@ -188,18 +213,23 @@ impl ServerConfig {
             cluster,
         };
         // Whether there is a layout shows now, not when the store is open.
-        config.layout().map_err(|reason| ConfigError::Layout {
-            path: cluster_path,
-            reason,
-        })?;
+        config
+            .founding_layout()
+            .map_err(|reason| ConfigError::Layout {
+                path: cluster_path,
+                reason,
+            })?;
         Ok(config)
     }
 
-    /// The layout that the cluster is born with.
+    /// The layout that the cluster is born with, if this node is one of those that found it.
     ///
     /// # Errors
     /// [`RingError`] says which node or number is impossible.
-    pub fn layout(&self) -> Result<Layout, RingError> {
+    pub fn founding_layout(&self) -> Result<Option<Layout>, RingError> {
+        if self.cluster.nodes.iter().all(|node| node.name != self.name) {
+            return Ok(None);
+        }
         let members = self.cluster.nodes.iter().map(|node| Member {
             id: NodeId::from_name(&node.name),
             name: node.name.clone(),
@@ -213,7 +243,7 @@ impl ServerConfig {
             None => PartitionCount::DEFAULT,
         };
         let replicas = self.cluster.replicas.unwrap_or(REPLICAS);
-        Layout::first(members.collect(), replicas, partitions)
+        Layout::first(members.collect(), replicas, partitions).map(Some)
     }
 }
 
@@ -225,6 +255,8 @@ struct FileText {
     data_dir: PathBuf,
     listen: Option<String>,
     tls: TlsSection,
+    #[serde(default)]
+    node: NodeSection,
     shards: Option<Spanned<usize>>,
     #[serde(default = "sync_interval_ms")]
     sync_interval_ms: Spanned<u64>,
@@ -256,6 +288,15 @@ struct TlsSection {
     authority: Option<PathBuf>,
 }
 
+/// What this node shall be in a cluster that does not list it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NodeSection {
+    address: Option<Spanned<String>>,
+    zone: Option<String>,
+    capacity: Option<Spanned<u32>>,
+}
+
 impl FileText {
     fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
         let invalid = |offset: usize, reason: String| ConfigError::Invalid {
@@ -272,6 +313,18 @@ impl FileText {
         {
             let reason = format!("shards must be 1 to {SHARDS_MAX}");
             return Err(invalid(shards.span().start, reason));
+        }
+        if let Some(address) = &file.node.address
+            && !is_host_and_port(address.get_ref())
+        {
+            let reason = "address must be host:port, such as \"10.0.0.4:7101\"".to_owned();
+            return Err(invalid(address.span().start, reason));
+        }
+        if let Some(capacity) = &file.node.capacity
+            && *capacity.get_ref() == 0
+        {
+            let reason = "capacity must not be 0".to_owned();
+            return Err(invalid(capacity.span().start, reason));
         }
         let not_zero = [
             ("sync_interval_ms", &file.sync_interval_ms),
@@ -303,26 +356,6 @@ impl FileText {
         }
         Ok(file)
     }
-}
-
-fn own_entry<'a>(
-    cluster: &'a ClusterFile,
-    path: &Path,
-    name: &str,
-) -> Result<&'a ClusterFileNode, ConfigError> {
-    let listed = || {
-        let names: Vec<&str> = cluster.nodes.iter().map(|node| &*node.name).collect();
-        names.join(", ")
-    };
-    cluster
-        .nodes
-        .iter()
-        .find(|node| node.name == name)
-        .ok_or_else(|| ConfigError::NotListed {
-            path: path.to_owned(),
-            name: name.to_owned(),
-            listed: listed(),
-        })
 }
 
 fn look_up(address: &str) -> Result<SocketAddr, ConfigError> {

@@ -48,6 +48,8 @@ pub(crate) struct NodeCounters {
     pub(crate) peer_messages_shed: Counter,
     /// Messages to peers dropped because there was no link or its queue was full.
     pub(crate) peer_messages_unsent: Counter,
+    /// Datagrams to peers that could not be sent.
+    pub(crate) peer_datagrams_unsent: Counter,
     /// Links between nodes that came to be.
     pub(crate) peer_links_opened: Counter,
     /// Batches of one part that the writer merged into a commit with others.
@@ -62,7 +64,7 @@ pub(crate) struct NodeCounters {
 
 impl NodeCounters {
     /// The counts with their names.
-    pub(crate) fn all(&self) -> [(&'static str, u64); 16] {
+    pub(crate) fn all(&self) -> [(&'static str, u64); 17] {
         [
             ("clients_accepted", self.clients_accepted.count()),
             ("clients_refused", self.clients_refused.count()),
@@ -75,6 +77,7 @@ impl NodeCounters {
             ("answers_lost", self.answers_lost.count()),
             ("peer_messages_shed", self.peer_messages_shed.count()),
             ("peer_messages_unsent", self.peer_messages_unsent.count()),
+            ("peer_datagrams_unsent", self.peer_datagrams_unsent.count()),
             ("peer_links_opened", self.peer_links_opened.count()),
             ("batches", self.batches.count()),
             ("commits", self.commits.count()),

@@ -1,9 +1,11 @@
 //! Whose data a directory holds: a small file beside the store, written once and checked ever after.
 //!
-//! A store opened under another name or another number of partitions would be read as something it
-//! is not. The nodes, zones and capacities decide who owns what, so a directory also remembers them:
-//! while a cluster cannot change its layout, a cluster file that differs is a mistake to be refused.
-//! Addresses may change.
+//! A store opened under another name or in another cluster would be read as something it is not. So the
+//! file keeps the node's name, the cluster's, and the [`BirthId`] by which two clusters of one name are
+//! told apart. Who owns what is not in it: that the store knows itself.
+//!
+//! The first format kept, instead of the birth id, the list of nodes that the cluster was born with. It
+//! is read as long as the cluster file still says the same, and written anew.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -13,12 +15,13 @@ use dunlin_client::tls::ClusterName;
 use dunlin_ring::Layout;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
-use xxhash_rust::xxh3::xxh3_64;
+
+use crate::birth::BirthId;
 
 const FILE: &str = "node.toml";
 const STORE: &str = "kv";
 /// The format of the file that this version writes, and the newest that it reads.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// Why a data directory is not used. Nothing was changed.
 #[derive(Debug, Error)]
@@ -57,9 +60,10 @@ pub enum DataDirError {
         /// Of which cluster.
         cluster: String,
     },
-    /// It was written under another layout.
+    /// It was written by a version that went by the cluster file, and that says something else now.
     #[error(
-        "{} was written when the cluster file said {found}; now it says {now}; restore the cluster file",
+        "{} was written when the cluster file said {found}; now it says {now}; restore the cluster file \
+         for one start with this version",
         dir.display()
     )]
     OtherLayout {
@@ -67,7 +71,7 @@ pub enum DataDirError {
         dir: PathBuf,
         /// What decided then who owns what.
         found: String,
-        /// What decides it now.
+        /// What the cluster file says now.
         now: String,
     },
 }
@@ -79,19 +83,36 @@ struct Owner {
     format: u32,
     cluster: String,
     node: String,
+    birth: String,
+}
+
+/// What it said in its first format.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FirstOwner {
+    #[serde(rename = "format")]
+    _format: u32,
+    cluster: String,
+    node: String,
     partitions: u16,
     placement: Placement,
 }
 
-/// All that decides which node owns what, and nothing else.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What is the same in every format.
+#[derive(Deserialize)]
+struct Format {
+    format: u32,
+}
+
+/// All that decided which node owned what.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Placement {
+struct Placement {
     replicas: u8,
     nodes: Vec<PlacedNode>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct PlacedNode {
     name: String,
@@ -99,38 +120,44 @@ struct PlacedNode {
     capacity: u32,
 }
 
-impl Placement {
-    /// That of a layout.
-    pub(crate) fn of(layout: &Layout) -> Self {
+/// The layout that a cluster was born with, as the first format has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Founding {
+    partitions: u16,
+    placement: Placement,
+}
+
+impl Founding {
+    fn of(layout: &Layout) -> Self {
         let nodes = layout.members().iter().map(|member| PlacedNode {
             name: member.name.clone(),
             zone: member.zone.clone(),
             capacity: member.capacity,
         });
         Self {
-            replicas: layout.replicas(),
-            nodes: nodes.collect(),
+            partitions: layout.partitions().get(),
+            placement: Placement {
+                replicas: layout.replicas(),
+                nodes: nodes.collect(),
+            },
         }
     }
 
-    /// A hash by which two nodes find out whether they agree, Q included.
-    pub(crate) fn hash(&self, layout: &Layout) -> u64 {
-        let mut bytes = Vec::new();
-        bytes.extend_from_slice(&layout.number().0.to_be_bytes());
-        bytes.extend_from_slice(&layout.partitions().get().to_be_bytes());
-        bytes.push(self.replicas);
-        for node in &self.nodes {
-            for text in [&node.name, &node.zone] {
-                bytes.extend_from_slice(&(text.len() as u64).to_be_bytes());
-                bytes.extend_from_slice(text.as_bytes());
-            }
-            bytes.extend_from_slice(&node.capacity.to_be_bytes());
+    /// Refuses a cluster file that founds another layout, or none.
+    pub(crate) fn check(&self, dir: &Path, now: Option<&Layout>) -> Result<(), DataDirError> {
+        let now = now.map(Self::of);
+        if now.as_ref() == Some(self) {
+            return Ok(());
         }
-        xxh3_64(&bytes)
+        Err(DataDirError::OtherLayout {
+            dir: dir.to_owned(),
+            found: self.to_string(),
+            now: now.map_or("nothing of this node".to_owned(), |now| now.to_string()),
+        })
     }
 }
 
-impl std::fmt::Display for Owner {
+impl std::fmt::Display for Founding {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (partitions, replicas) = (self.partitions, self.placement.replicas);
         write!(f, "partitions = {partitions}, replicas = {replicas}, nodes")?;
@@ -151,69 +178,79 @@ pub(crate) fn store(dir: &Path) -> PathBuf {
     dir.join(STORE)
 }
 
-/// Whether the node was here before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Whose a directory is.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Claim {
-    /// The directory was nobody's.
-    First,
-    /// It was this node's.
-    Again,
+    /// Nobody's.
+    Nobodys,
+    /// This node's, in the cluster of this birth.
+    Ours(BirthId),
+    /// This node's, in a cluster that was born with this.
+    OursSince(Founding),
 }
 
-/// Makes the directory this node's if it is nobody's, and refuses it if it is somebody else's.
-pub(crate) fn claim(
-    dir: &Path,
-    cluster: &ClusterName,
-    node: &str,
-    layout: &Layout,
-) -> Result<Claim, DataDirError> {
+/// Looks whose a directory is, and refuses somebody else's. It is made if it is not there.
+pub(crate) fn look(dir: &Path, cluster: &ClusterName, node: &str) -> Result<Claim, DataDirError> {
     fs::create_dir_all(dir).map_err(file_error(dir))?;
     let path = dir.join(FILE);
-    let now = Owner {
-        format: FORMAT,
-        cluster: cluster.to_string(),
-        node: node.to_owned(),
-        partitions: layout.partitions().get(),
-        placement: Placement::of(layout),
-    };
     let text = match fs::read_to_string(&path) {
         Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            write(dir, &path, &now)?;
-            return Ok(Claim::First);
-        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Claim::Nobodys),
         Err(error) => return Err(file_error(&path)(error)),
     };
     let not_readable = |reason: String| DataDirError::NotReadable {
         path: path.clone(),
         reason,
     };
-    let found: Owner =
-        toml::from_str(&text).map_err(|error| not_readable(error.message().to_owned()))?;
-    if found.format > FORMAT {
-        let reason = format!(
-            "it has format {}, this version reads {FORMAT}",
-            found.format
-        );
-        return Err(not_readable(reason));
-    }
-    if found.node != now.node || found.cluster != now.cluster {
+    let no_toml = |error: toml::de::Error| not_readable(error.message().to_owned());
+    let Format { format } = toml::from_str(&text).map_err(no_toml)?;
+    let (found_cluster, found_node, claim) = match format {
+        1 => {
+            let found: FirstOwner = toml::from_str(&text).map_err(no_toml)?;
+            let founding = Founding {
+                partitions: found.partitions,
+                placement: found.placement,
+            };
+            (found.cluster, found.node, Claim::OursSince(founding))
+        }
+        FORMAT => {
+            let found: Owner = toml::from_str(&text).map_err(no_toml)?;
+            let birth = BirthId::parse(&found.birth).ok_or_else(|| {
+                not_readable("its birth is no number of 16 hex digits".to_owned())
+            })?;
+            (found.cluster, found.node, Claim::Ours(birth))
+        }
+        _ => {
+            let reason = format!("it has format {format}, this version reads up to {FORMAT}");
+            return Err(not_readable(reason));
+        }
+    };
+    if found_node != node || found_cluster != cluster.as_str() {
         return Err(DataDirError::OtherNode {
             dir: dir.to_owned(),
-            found_node: found.node,
-            found_cluster: found.cluster,
-            node: now.node,
-            cluster: now.cluster,
+            found_node,
+            found_cluster,
+            node: node.to_owned(),
+            cluster: cluster.to_string(),
         });
     }
-    if found.partitions != now.partitions || found.placement != now.placement {
-        return Err(DataDirError::OtherLayout {
-            dir: dir.to_owned(),
-            found: found.to_string(),
-            now: now.to_string(),
-        });
-    }
-    Ok(Claim::Again)
+    Ok(claim)
+}
+
+/// Makes the directory this node's. To be called on what [`look`] found to be nobody's or its own.
+pub(crate) fn claim(
+    dir: &Path,
+    cluster: &ClusterName,
+    node: &str,
+    birth: BirthId,
+) -> Result<(), DataDirError> {
+    let owner = Owner {
+        format: FORMAT,
+        cluster: cluster.to_string(),
+        node: node.to_owned(),
+        birth: birth.to_string(),
+    };
+    write(dir, &dir.join(FILE), &owner)
 }
 
 /// Writes the file whole or not at all.
@@ -261,45 +298,61 @@ mod tests {
         ClusterName::new("shop").unwrap()
     }
 
+    fn birth() -> BirthId {
+        BirthId::parse("0123456789abcdef").unwrap()
+    }
+
     #[test]
-    fn a_directory_stays_with_its_node_whatever_its_address() {
+    fn a_directory_stays_with_its_node_and_its_birth() {
         let dir = tempfile::tempdir().unwrap();
-        let claims = [7001, 7002]
-            .map(|port| claim(dir.path(), &shop(), "n1", &layout(&["n1", "n2"], 8, port)).unwrap());
-        assert_eq!(claims, [Claim::First, Claim::Again]);
+        let look = || look(dir.path(), &shop(), "n1").unwrap();
+        assert_eq!(look(), Claim::Nobodys);
+        claim(dir.path(), &shop(), "n1", birth()).unwrap();
+        assert_eq!(look(), Claim::Ours(birth()));
     }
 
     #[test]
     fn a_directory_of_another_node_or_cluster_is_refused_by_name() {
         let dir = tempfile::tempdir().unwrap();
-        let layout = layout(&["n1", "n2"], 8, 7001);
-        claim(dir.path(), &shop(), "n1", &layout).unwrap();
-        let error = claim(dir.path(), &shop(), "n2", &layout).unwrap_err();
+        claim(dir.path(), &shop(), "n1", birth()).unwrap();
+        let error = look(dir.path(), &shop(), "n2").unwrap_err();
         assert!(
             error.to_string().contains("node n1 of cluster shop"),
             "{error}"
         );
         let other = ClusterName::new("store").unwrap();
-        let error = claim(dir.path(), &other, "n1", &layout).unwrap_err();
+        let error = look(dir.path(), &other, "n1").unwrap_err();
         assert!(error.to_string().contains("cluster store"), "{error}");
     }
 
     #[test]
-    fn another_count_of_partitions_or_other_nodes_are_refused() {
+    fn the_first_format_is_read_while_the_cluster_file_says_the_same() {
         let dir = tempfile::tempdir().unwrap();
-        let placed = layout(&["n1", "n2"], 8, 7001);
-        claim(dir.path(), &shop(), "n1", &placed).unwrap();
-        for other in [
-            layout(&["n1", "n2"], 16, 7001),
-            layout(&["n1", "n3"], 8, 7001),
-        ] {
-            let error = claim(dir.path(), &shop(), "n1", &other).unwrap_err();
+        let mut text = "format = 1\ncluster = \"shop\"\nnode = \"n1\"\npartitions = 8\n\
+                        [placement]\nreplicas = 3\n"
+            .to_owned();
+        for member in layout(&["n1", "n2"], 8, 7001).members() {
+            let name = &member.name;
+            text.push_str(&format!(
+                "[[placement.nodes]]\nname = \"{name}\"\nzone = \"default\"\ncapacity = 1\n"
+            ));
+        }
+        fs::write(dir.path().join(FILE), text).unwrap();
+        let Claim::OursSince(founding) = look(dir.path(), &shop(), "n1").unwrap() else {
+            panic!("it is in the first format");
+        };
+        for port in [7001, 7002] {
+            let same = layout(&["n1", "n2"], 8, port);
+            founding.check(dir.path(), Some(&same)).unwrap();
+        }
+        let others = [
+            Some(layout(&["n1", "n2"], 16, 7001)),
+            Some(layout(&["n1", "n3"], 8, 7001)),
+            None,
+        ];
+        for other in others {
+            let error = founding.check(dir.path(), other.as_ref()).unwrap_err();
             assert!(matches!(error, DataDirError::OtherLayout { .. }), "{error}");
-            assert_ne!(
-                Placement::of(&placed).hash(&placed),
-                Placement::of(&other).hash(&other),
-                "peers notice as well"
-            );
         }
     }
 
@@ -307,9 +360,10 @@ mod tests {
     fn a_damaged_or_newer_file_is_refused_and_left_alone() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(FILE);
-        for text in ["node = ", "format = 2\n"] {
+        let no_birth = "format = 2\ncluster = \"shop\"\nnode = \"n1\"\nbirth = \"x\"\n";
+        for text in ["node = ", "format = 2\n", "format = 3\n", no_birth] {
             fs::write(&path, text).unwrap();
-            let error = claim(dir.path(), &shop(), "n1", &layout(&["n1"], 8, 1)).unwrap_err();
+            let error = look(dir.path(), &shop(), "n1").unwrap_err();
             assert!(matches!(error, DataDirError::NotReadable { .. }), "{error}");
             assert_eq!(fs::read_to_string(&path).unwrap(), text);
         }

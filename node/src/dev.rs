@@ -427,7 +427,7 @@ impl DevCluster {
         let until = Instant::now() + STOP_MAX;
         loop {
             self.reap();
-            let running = nodes.iter().filter(|node| node.process().pid().is_some());
+            let running = nodes.iter().filter(|node| node.process().is_there());
             let running: Vec<String> = running.map(|node| node.name.clone()).collect();
             if running.is_empty() {
                 break;

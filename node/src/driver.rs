@@ -16,9 +16,9 @@ use std::sync::Arc;
 
 use dunlin_engine::{Effect, Input, Now, ReplyTo, Time, TimerId};
 use dunlin_protocol::response::Answer;
-use dunlin_ring::LayoutNumber;
 use dunlin_storage::BatchId;
 
+use crate::board::ViewBoard;
 use crate::clock::Clock;
 use crate::counters::NodeCounters;
 use crate::driver::inbox::Inbox;
@@ -93,18 +93,16 @@ pub(crate) struct Wiring {
     pub(crate) writer: WriterHandle,
     pub(crate) peers: Arc<PeerLinks>,
     pub(crate) clock: Clock,
-    pub(crate) layout: Arc<dunlin_ring::Layout>,
+    pub(crate) views: Arc<ViewBoard>,
     pub(crate) counters: Arc<NodeCounters>,
 }
 
 /// Drives `part` until it is told to stop.
 pub(crate) fn run(part: impl Part, inbox: &Inbox<PartMessage>, wiring: Wiring) {
-    let layout = wiring.layout.number();
-    let notes = NoteLog::new(wiring.part, Arc::clone(&wiring.layout));
+    let notes = NoteLog::new(wiring.part, Arc::clone(&wiring.peers));
     let mut driver = Driver {
         part,
         wiring,
-        layout,
         notes,
         effects: Vec::new(),
         timers: BinaryHeap::new(),
@@ -141,7 +139,6 @@ pub(crate) fn run(part: impl Part, inbox: &Inbox<PartMessage>, wiring: Wiring) {
 struct Driver<P> {
     part: P,
     wiring: Wiring,
-    layout: LayoutNumber,
     notes: NoteLog,
     effects: Vec<Effect>,
     timers: BinaryHeap<Reverse<(Time, TimerId)>>,
@@ -224,12 +221,12 @@ impl<P: Part> Driver<P> {
     fn carry_out_one(&mut self, effect: Effect) {
         match effect {
             Effect::Send { to, body } => self.wiring.peers.send(to, body),
-            // Links take none yet.
-            Effect::Datagram { .. } => {}
+            Effect::Datagram { to, bytes } => self.wiring.peers.send_datagram(to, bytes),
             Effect::Reply { to, answer } => self.reply(to, answer),
             Effect::Commit { id, batch, sync } => self.submit(id, batch, sync),
             Effect::SetTimer { id, at } => self.timers.push(Reverse((at, id))),
             Effect::Publish(view) => {
+                self.wiring.views.publish(Arc::clone(&view));
                 for shard in self.wiring.parts.shards() {
                     shard.push(PartMessage::Told(Input::ViewChanged(Arc::clone(&view))));
                 }
@@ -248,7 +245,8 @@ impl<P: Part> Driver<P> {
 
     fn reply(&mut self, to: ReplyTo, answer: Answer) {
         if let Some(asker) = self.askers.remove(&to) {
-            asker.answer(self.layout, answer, &self.wiring.counters);
+            let newest = self.wiring.views.newest();
+            asker.answer(newest, answer, &self.wiring.counters);
         }
     }
 

@@ -21,10 +21,13 @@ pub mod dev;
 pub mod pki;
 pub mod server;
 
+mod birth;
+mod board;
 mod clock;
 mod counters;
 mod data_dir;
 mod driver;
+mod join;
 mod links;
 mod listener;
 mod logging;

@@ -9,7 +9,7 @@
 //! must not split the cluster. Handshakes are bounded for both, since before one nobody knows who it
 //! is; while many are going on, an address first has to prove that it can receive.
 
-use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -20,10 +20,11 @@ use dunlin_ring::NodeId;
 use quinn::{Connection, Endpoint, Incoming, VarInt};
 use tokio::sync::{Notify, Semaphore};
 
+use crate::birth::BirthId;
 use crate::counters::NodeCounters;
 use crate::links::PeerLinks;
 use crate::links::dial::PEER_WINDOW_BYTES;
-use crate::links::handler::{PeerHandler, PeerRouter, Side};
+use crate::links::handler::{PeerHandler, PeerRouter, Side, SignOfLife};
 use crate::listener::census::Census;
 use crate::listener::clients::ClientHandler;
 
@@ -45,16 +46,17 @@ const HANDSHAKES_UNPROVED_MAX: usize = HANDSHAKES_MAX / 4;
 /// Connections of each other node at one time: two are in use, and their forerunners may not have timed
 /// out yet.
 const PEER_CONNECTIONS_MAX: usize = 16;
+/// Connections of nodes in all: as many nodes as a cluster may have, with two each and some in flux.
+const PEERS_CONNECTIONS_MAX: usize = 16_384;
 
 /// What accepted connections are given to.
 pub(crate) struct Listener {
-    census: Arc<Census>,
-    peer_census: Arc<Census>,
+    census: Arc<Census<IpAddr>>,
+    peer_census: Arc<Census<NodeId>>,
     handshakes: Arc<Semaphore>,
     clients: Arc<ClientHandler>,
-    /// The other nodes, by the names in their certificates.
-    members: BTreeMap<String, NodeId>,
-    placement: u64,
+    me: NodeId,
+    birth: BirthId,
     links: Arc<PeerLinks>,
     router: Arc<PeerRouter>,
     counters: Arc<NodeCounters>,
@@ -64,8 +66,8 @@ pub(crate) struct Listener {
 pub(crate) struct ListenerParts {
     pub(crate) bounds: ConnectionBounds,
     pub(crate) clients: Arc<ClientHandler>,
-    pub(crate) members: BTreeMap<String, NodeId>,
-    pub(crate) placement: u64,
+    pub(crate) me: NodeId,
+    pub(crate) birth: BirthId,
     pub(crate) links: Arc<PeerLinks>,
     pub(crate) router: Arc<PeerRouter>,
     pub(crate) counters: Arc<NodeCounters>,
@@ -73,19 +75,17 @@ pub(crate) struct ListenerParts {
 
 impl Listener {
     pub(crate) fn new(parts: ListenerParts) -> Self {
-        // Nodes may share an address, so only their sum is bounded.
-        let peers_max = PEER_CONNECTIONS_MAX * parts.members.len();
         let peer_bounds = ConnectionBounds {
-            total_max: peers_max,
-            per_address_max: peers_max,
+            total_max: PEERS_CONNECTIONS_MAX,
+            per_place_max: PEER_CONNECTIONS_MAX,
         };
         Self {
             census: Arc::new(Census::new(parts.bounds)),
             peer_census: Arc::new(Census::new(peer_bounds)),
             handshakes: Arc::new(Semaphore::new(HANDSHAKES_MAX)),
             clients: parts.clients,
-            members: parts.members,
-            placement: parts.placement,
+            me: parts.me,
+            birth: parts.birth,
             links: parts.links,
             router: parts.router,
             counters: parts.counters,
@@ -158,9 +158,11 @@ impl Listener {
     async fn serve(&self, connection: Connection, identity: PeerIdentity) {
         match (identity.protocol, identity.role) {
             (WireProtocol::Client, role) => self.serve_client(connection, &role).await,
-            (WireProtocol::Peer, Role::Node(name)) => match self.members.get(&name) {
-                Some(node) => self.serve_peer(connection, *node, name).await,
-                None => self.refuse(&connection, &format!("the layout has no other node {name}")),
+            (WireProtocol::Peer, Role::Node(name)) => match NodeId::from_name(&name) {
+                me if me == self.me => {
+                    self.refuse(&connection, &format!("node {name} is this node itself"));
+                }
+                node => self.serve_peer(connection, node, name).await,
             },
             // Ruled out when the role was read.
             (WireProtocol::Peer, Role::User(user)) => {
@@ -185,7 +187,7 @@ impl Listener {
 
     async fn serve_peer(&self, connection: Connection, node: NodeId, name: String) {
         let remote = connection.remote_address();
-        let Some(seat) = Census::enter(&self.peer_census, remote.ip()) else {
+        let Some(seat) = Census::enter(&self.peer_census, node) else {
             self.counters.handshakes_refused.add();
             tracing::warn!(%remote, peer = name, "too many connections of peers");
             return too_many(&connection);
@@ -195,11 +197,12 @@ impl Listener {
             node,
             name,
             side: Side::Accepted,
-            placement: self.placement,
+            birth: self.birth,
             links: Arc::clone(&self.links),
             router: Arc::clone(&self.router),
             counters: Arc::clone(&self.counters),
             agreed: OnceLock::new(),
+            sign_of_life: SignOfLife::default(),
             ready: Notify::new(),
             ended: AtomicBool::new(false),
         };

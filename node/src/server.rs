@@ -35,6 +35,8 @@ use crate::writer::{Writer, WriterHandle, watchdog};
 mod net;
 mod open;
 
+pub(crate) use self::net::settings as net_settings;
+
 /// How long requests in progress may take to end when the node stops.
 const DRAIN_MAX: Duration = Duration::from_secs(2);
 /// How often it is looked whether they have.
@@ -60,6 +62,24 @@ pub enum ServerError {
         name: String,
         /// Of which cluster.
         cluster: String,
+    },
+    /// What the cluster file would found is not what the nodes that it lists are. Nothing was changed.
+    #[error(
+        "the nodes listed in the cluster file belong to a cluster that was born otherwise (birth {found}, \
+         and the file says {expected}): restore the nodes, addresses, zones, capacities, N and Q with which \
+         it was founded; if this node shall join it, list this node under [[seed]]"
+    )]
+    OtherBirth {
+        /// What they say.
+        found: String,
+        /// What the cluster file or the data directory says.
+        expected: String,
+    },
+    /// The directory holds a store of some cluster and no word of whose it is. Nothing was changed.
+    #[error("{} holds a store, and not the file that says whose it is; restore node.toml", dir.display())]
+    Unclaimed {
+        /// The directory.
+        dir: std::path::PathBuf,
     },
     /// The data directory is not this node's to use. Nothing was changed.
     #[error(transparent)]
@@ -107,7 +127,7 @@ pub fn run(config: &Path) -> Result<(), ServerError> {
     let config = ServerConfig::load(config)?;
     logging::start(config.log_level, config.log_format);
     let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_io()
+        .enable_all()
         .build()
         .map_err(|error| system("start a runtime", &error))?;
     runtime.block_on(async {
@@ -116,7 +136,19 @@ pub fn run(config: &Path) -> Result<(), ServerError> {
             signal(SignalKind::terminate()).map_err(|e| system("take signals", &e))?;
         let mut interrupt =
             signal(SignalKind::interrupt()).map_err(|e| system("take signals", &e))?;
-        let mut server = Server::start(config)?;
+        let started = tokio::select! {
+            biased;
+            _ = terminate.recv() => None,
+            _ = interrupt.recv() => None,
+            started = Server::start(config) => Some(started),
+        };
+        let mut server = match started {
+            Some(started) => started?,
+            None => {
+                tracing::info!("stopped before it was told of a cluster");
+                return Ok(());
+            }
+        };
         let failed = tokio::select! {
             biased;
             failure = server.failed() => Some(failure),
@@ -152,19 +184,22 @@ pub struct Server {
 impl Server {
     /// Starts a node. When this returns it serves, though it may not have met its peers yet.
     ///
+    /// A node that is not among the founders and has no data waits here until a node of its cluster file
+    /// tells what the cluster knows; dropped meanwhile, it has changed nothing.
+    ///
     /// # Errors
     /// [`ServerError`]; no thread is left behind but those of a store that failed.
-    pub fn start(config: ServerConfig) -> Result<Self, ServerError> {
+    pub async fn start(config: ServerConfig) -> Result<Self, ServerError> {
         let Opening {
             kv,
             control,
             shards,
             core,
-        } = open::open(&config)?;
+            calls,
+        } = open::open(&config).await?;
         let (failed, failures) = unbounded_channel();
         let writer = WriterHandle::new();
-        let mut net = Net::bind(&config, &core, &failed)?;
-        let links = net.links();
+        let mut net = Net::bind(&config, &core, calls, &failed)?;
         let writer_thread = spawn_writer(&core, writer.clone(), &failed)?;
         let (watchdog, stop) = mpsc::channel();
         let (stopwatch, board) = (Arc::clone(&core.stopwatch), Arc::clone(&core.board));
@@ -176,9 +211,9 @@ impl Server {
                 part: id,
                 parts: Arc::clone(&core.parts),
                 writer: writer.clone(),
-                peers: Arc::clone(&links),
+                peers: Arc::clone(&core.links),
                 clock: core.clock,
-                layout: Arc::clone(&core.layout),
+                views: Arc::clone(&core.views),
                 counters: Arc::clone(&core.counters),
             };
             let inbox = core.parts.of(id).map(Arc::clone);
@@ -361,7 +396,7 @@ fn join(thread: JoinHandle<()>) -> Result<(), ServerError> {
         .map_err(|_| ServerError::Broken { thread: name })
 }
 
-fn system(action: &'static str, error: &dyn std::fmt::Display) -> ServerError {
+pub(crate) fn system(action: &'static str, error: &dyn std::fmt::Display) -> ServerError {
     ServerError::System {
         action,
         reason: error.to_string(),

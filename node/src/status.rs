@@ -12,15 +12,17 @@ use dunlin_protocol::error::Failure;
 use dunlin_protocol::request::Request;
 use dunlin_protocol::response::Answer;
 use dunlin_protocol::status::{NodeStatus, PeerStatus, StartReport};
-use dunlin_ring::{LayoutNumber, NodeId};
+use dunlin_ring::NodeId;
 use dunlin_storage::{Kv, KvError};
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, oneshot};
 
+use crate::board::ViewBoard;
 use crate::clock::Clock;
 use crate::counters::NodeCounters;
 use crate::driver::Parts;
 use crate::driver::part::{PartMessage, PartReport};
+use crate::links::PeerLinks;
 use crate::listener::clients::Asker;
 use crate::writer::board::StorageBoard;
 
@@ -33,7 +35,8 @@ const REPORT_TIMEOUT: Duration = Duration::from_secs(5);
 pub(crate) struct Desk {
     pub(crate) me: NodeId,
     pub(crate) name: String,
-    pub(crate) layout: LayoutNumber,
+    pub(crate) views: Arc<ViewBoard>,
+    pub(crate) links: Arc<PeerLinks>,
     pub(crate) start: StartReport,
     pub(crate) data_dir: PathBuf,
     pub(crate) kv: Arc<dyn Kv>,
@@ -157,17 +160,22 @@ impl Desk {
                 }
             }
         }
+        // The engine knows the names of members only.
+        for peer in sum.peers.iter_mut().filter(|peer| peer.name.is_empty()) {
+            peer.name = self.links.name(peer.node).unwrap_or_default();
+        }
         for (name, count) in self.counters.all() {
             *sum.counters.entry(name).or_default() += count;
         }
         let clients = self.clients.get().map_or(0, |clients| clients());
         sum.counters.insert("clients_connected", clients as u64);
+        sum.add_health();
         let shards = sum.shards;
         NodeStatus {
             node: self.me,
             name: self.name.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            layout: self.layout,
+            layout: self.views.newest(),
             uptime_ms: self.clock.time().0 / 1000,
             start: self.start.clone(),
             partitions: shards.partitions,
@@ -186,6 +194,8 @@ impl Desk {
             storage: self.board.state(),
             unsynced: shards.unsynced,
             in_flight: shards.in_flight,
+            damaged: shards.damaged,
+            proven: shards.proven,
             peers: sum.peers,
             counters: sum
                 .counters
@@ -196,7 +206,7 @@ impl Desk {
     }
 
     fn answer(&self, asker: &Asker, answer: Answer) {
-        asker.answer(self.layout, answer, &self.counters);
+        asker.answer(self.views.newest(), answer, &self.counters);
     }
 }
 
@@ -215,6 +225,14 @@ impl Sum {
         sum.filling += report.filling;
         sum.clocks_behind += report.clocks_behind;
         sum.in_flight += report.in_flight;
+        sum.damaged += report.damaged;
+        sum.proven += report.proven;
+        for (node, health) in &report.peers {
+            let worst = sum.peers.entry(*node).or_default();
+            if health.demoted.is_some() || health.latency_us > worst.latency_us {
+                *worst = *health;
+            }
+        }
         sum.unsynced += report.unsynced;
         let (total, tally) = (&mut sum.tally, &report.tally);
         total.rows += tally.rows;
@@ -227,6 +245,18 @@ impl Sum {
         total.actors += tally.actors;
         total.actors_known += tally.actors_known;
         self.add_counters(&report.counters);
+    }
+
+    /// What shards have seen of each peer, beside what the control part says.
+    fn add_health(&mut self) {
+        for peer in &mut self.peers {
+            if let Some(health) = self.shards.peers.get(&peer.node) {
+                peer.latency_us = health.latency_us;
+                peer.p99_us = health.p99_us;
+                peer.failed_permille = health.failed_permille;
+                peer.demoted = health.demoted.map(|why| why.to_string());
+            }
+        }
     }
 
     fn add_counters(&mut self, counters: &Counters) {

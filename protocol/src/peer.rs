@@ -469,9 +469,12 @@ pub enum ControlMessage {
         /// Comes back in the answer.
         #[serde(rename = "n")]
         nonce: u64,
-        /// The hash of what the sender knows of the cluster.
+        /// The hash of what the sender knows of the cluster, but for how far each node is.
         #[serde(rename = "k")]
         knows: u64,
+        /// The hash of what it knows of that.
+        #[serde(rename = "p")]
+        progress: u64,
     },
     /// I am.
     #[serde(rename = "!")]

@@ -52,6 +52,12 @@ pub struct NodeStatus {
     pub unsynced: u64,
     /// Requests in progress.
     pub in_flight: u64,
+    /// Rows that are known to be damaged, and being fetched from other owners.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub damaged: u64,
+    /// Partitions whose content was found equal at all owners since the start.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub proven: u64,
     /// What it thinks of the other nodes.
     pub peers: Vec<PeerStatus>,
     /// Counts since the start, by name.
@@ -85,7 +91,7 @@ pub enum StorageState {
 }
 
 /// One node's view of another.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PeerStatus {
     /// The other.
     pub node: NodeId,
@@ -97,6 +103,22 @@ pub struct PeerStatus {
     pub silent_ms: u64,
     /// The smoothed round trip, in microseconds.
     pub rtt_us: u64,
+    /// How long it takes to answer a question of a shard, smoothed, in microseconds; the slowest shard's.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub latency_us: u64,
+    /// About the 99th percentile of that.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub p99_us: u64,
+    /// The share of such questions that were refused or not answered, in thousandths.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub failed_permille: u64,
+    /// Why it is asked last, if it is: `slow` or `failing`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub demoted: Option<String>,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// What a node holds of one partition.

@@ -436,7 +436,10 @@ fn repair_sends_what_differs_and_not_what_is_stored() {
     assert_eq!(b.take_rows(P, &rows, &clock), Ok(2));
     assert_eq!(b.take_rows(P, &rows, &clock), Ok(0));
     b.check_invariants().unwrap();
-    assert_eq!(a.digest(P, None, usize::MAX), b.digest(P, None, usize::MAX));
+    assert_eq!(
+        a.digest(P, None, usize::MAX, |_| false),
+        b.digest(P, None, usize::MAX, |_| false)
+    );
     assert_eq!(b.tally().pending, 0);
 }
 
@@ -596,7 +599,10 @@ fn a_whole_transfer_takes_live_writes_meanwhile_and_keeps_the_clock_in_one_piece
     pull(&a, &mut b);
     b.strip_pending(P, 1000).unwrap();
     assert_eq!((b.clock(P), b.tally().pending), (a.clock(P), 0));
-    assert_eq!(a.digest(P, None, usize::MAX), b.digest(P, None, usize::MAX));
+    assert_eq!(
+        a.digest(P, None, usize::MAX, |_| false),
+        b.digest(P, None, usize::MAX, |_| false)
+    );
 }
 
 #[test]
@@ -664,12 +670,15 @@ fn after_amnesia_nothing_is_believed_and_nothing_thrown_away() {
     pull(&a, &mut b);
     a.strip_pending(P, 1000).unwrap();
     a.check_invariants().unwrap();
-    assert_eq!(a.digest(P, None, usize::MAX), b.digest(P, None, usize::MAX));
+    assert_eq!(
+        a.digest(P, None, usize::MAX, |_| false),
+        b.digest(P, None, usize::MAX, |_| false)
+    );
     assert_eq!(
         shown(&b, &element("s", "only here"), RowKind::Element),
         Some(Folded::Marked)
     );
-    assert_eq!(a.digest(P, None, usize::MAX).unwrap().0.rows, 21);
+    assert_eq!(a.digest(P, None, usize::MAX, |_| false).unwrap().0.rows, 21);
     assert_ne!(add(&mut a, &element("s", "new")).dot.actor, actor);
     // The entries of the log that is not believed any more are forgotten in time.
     a.prune(P, &[], 1000).unwrap();
@@ -718,7 +727,7 @@ fn a_damaged_row_is_reported_and_a_damaged_clock_distrusted() {
             key: key.clone()
         })
     );
-    assert!(a.digest(P, None, 10).is_err());
+    assert!(a.digest(P, None, 10, |_| false).is_err());
     assert_eq!(a.distrusted(), []);
     damage(Keyspace::Clocks);
     let a = open(&kv, 2);
@@ -1036,12 +1045,12 @@ fn digests_do_not_depend_on_slices() {
     for n in 0..40 {
         add(&mut a, &element("s", &n.to_string()));
     }
-    let (whole, end) = a.digest(P, None, usize::MAX).unwrap();
+    let (whole, end) = a.digest(P, None, usize::MAX, |_| false).unwrap();
     assert_eq!((whole.rows, end), (40, None));
     let mut sliced = dunlin_storage::PartitionDigest::default();
     let mut after = None;
     loop {
-        let (slice, next) = a.digest(P, after.as_ref(), 7).unwrap();
+        let (slice, next) = a.digest(P, after.as_ref(), 7, |_| false).unwrap();
         sliced.add(slice);
         after = next;
         if after.is_none() {
@@ -1050,5 +1059,5 @@ fn digests_do_not_depend_on_slices() {
     }
     assert_eq!(sliced, whole);
     remove(&mut a, &element("s", "1"));
-    assert_ne!(a.digest(P, None, usize::MAX).unwrap().0, whole);
+    assert_ne!(a.digest(P, None, usize::MAX, |_| false).unwrap().0, whole);
 }

@@ -126,6 +126,8 @@ pub enum CloseCode {
     Overloaded = 4,
     /// Another connection to the same peer takes this one's place.
     Replaced = 5,
+    /// The process has just started, and knows nothing of its cluster yet.
+    NotReady = 6,
 }
 
 /// What is done with a link's frames. Called on the link's tasks: must not block.

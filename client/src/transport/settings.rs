@@ -27,6 +27,10 @@ const INCOMING_MAX: usize = 1_024;
 const INCOMING_BYTES_MAX: u64 = 64 * 1024;
 const INCOMING_BYTES_TOTAL_MAX: u64 = 8 * 1024 * 1024;
 
+/// QUIC datagrams that nobody has read yet, and those that wait to leave, in bytes; older ones are
+/// dropped. Nodes tell each other with them who is there, a few small ones at a time.
+const DATAGRAMS_BYTES_MAX: usize = 64 * 1024;
+
 /// How large datagrams may grow. They start at 1,200 bytes in any case.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum PathMtu {
@@ -145,6 +149,8 @@ impl TransportSettings {
             .stream_receive_window(VarInt::from_u32(self.stream_window_bytes))
             .receive_window(VarInt::from_u32(self.connection_window_bytes))
             .send_window(u64::from(self.send_window_bytes))
+            .datagram_receive_buffer_size(Some(DATAGRAMS_BYTES_MAX))
+            .datagram_send_buffer_size(DATAGRAMS_BYTES_MAX)
             .initial_rtt(INITIAL_RTT)
             .mtu_discovery_config(Some(discovery));
         config

@@ -135,22 +135,33 @@ impl Knowledge {
         }
     }
 
-    /// Everything, for a node that knows otherwise.
+    /// Everything.
     pub fn entries(&self) -> Vec<ClusterEntry> {
+        let mut entries = self.lasting_entries();
+        entries.extend(self.progress_entries());
+        entries
+    }
+
+    /// How far each node is.
+    pub(crate) fn progress_entries(&self) -> Vec<ClusterEntry> {
+        let progress = self.progress.values().cloned();
+        progress.map(ClusterEntry::Progress).collect()
+    }
+
+    /// Everything but how far each node is, which changes often while partitions move.
+    pub(crate) fn lasting_entries(&self) -> Vec<ClusterEntry> {
         let layouts = self.layouts.all();
         let layouts = layouts.map(|l| ClusterEntry::Layout(Box::new((**l).clone())));
         let changes = self.changes.values().cloned().map(ClusterEntry::Change);
-        let progress = self.progress.values().cloned().map(ClusterEntry::Progress);
         let buckets = self.buckets.all().cloned().map(ClusterEntry::Bucket);
         layouts
             .chain([ClusterEntry::Completed(self.layouts.complete().id)])
             .chain(changes)
-            .chain(progress)
             .chain(buckets)
             .collect()
     }
 
-    /// The hash by which two nodes see that they know the same.
+    /// The hash by which two nodes see that they know the same, but for how far each node is.
     pub fn digest(&self) -> u64 {
         let mut hasher = xxhash_rust::xxh3::Xxh3::new();
         hasher.update(&self.buckets.digest().to_be_bytes());
@@ -159,6 +170,12 @@ impl Knowledge {
             hasher.update(&change.id.0.to_be_bytes());
             hasher.update(&[u8::from(change.cancelled)]);
         }
+        hasher.digest()
+    }
+
+    /// The hash by which they see that they know the same of that.
+    pub fn progress_digest(&self) -> u64 {
+        let mut hasher = xxhash_rust::xxh3::Xxh3::new();
         for progress in self.progress.values() {
             hasher.update(&progress.node.0.to_be_bytes());
             hasher.update(&progress.said.0.to_be_bytes());

@@ -567,7 +567,9 @@ impl Cluster {
             for owner in self.layout.owners(partition) {
                 let replica = self.nodes[owner].shard.replica();
                 assert!(replica.is_whole(partition));
-                let digest = replica.digest(partition, None, usize::MAX).unwrap();
+                let digest = replica
+                    .digest(partition, None, usize::MAX, |_| false)
+                    .unwrap();
                 seen.push((replica.clock(partition).clone(), digest.0));
             }
             assert!(

@@ -39,7 +39,7 @@ fn little_has_to_be_said_and_paths_are_relative_to_the_file() {
     assert_eq!(config.engine, EngineOptions::default());
     assert_eq!(config.storage, FjallOptions::default());
     assert_eq!(config.connections_max, 20_000);
-    let layout = config.layout().unwrap();
+    let layout = config.founding_layout().unwrap().unwrap();
     assert_eq!(layout.members().len(), 2);
     assert_eq!(layout.partitions().get(), 256);
 }
@@ -102,8 +102,31 @@ fn a_node_that_the_cluster_file_does_not_list_is_told_whom_it_lists() {
     let (_dir, config) = parse(&format!("{}{TLS}", HEAD.replace("n1", "n9")));
     let shown = config.unwrap_err().to_string();
     assert!(
-        shown.contains("no node n9") && shown.contains("n1, n2"),
+        shown.contains("not list node n9") && shown.contains("n1, n2") && shown.contains("[node]"),
         "{shown}"
+    );
+}
+
+#[test]
+fn a_newcomer_says_itself_what_it_is_and_founds_nothing() {
+    let head = HEAD.replace("n1", "n9");
+    let (_dir, config) = parse(&format!(
+        "{head}{TLS}[node]\naddress = \"127.0.0.1:7109\"\nzone = \"c\"\ncapacity = 3\n"
+    ));
+    let config = config.unwrap();
+    assert_eq!(config.address, "127.0.0.1:7109");
+    assert_eq!(config.listen.to_string(), config.address);
+    assert_eq!((&*config.zone, config.capacity), ("c", 3));
+    assert_eq!(config.founding_layout().unwrap(), None);
+    check(
+        &format!("{HEAD}{TLS}[node]\ncapacity = 0\n"),
+        8,
+        "capacity must not be 0",
+    );
+    check(
+        &format!("{HEAD}{TLS}[node]\naddress = \"here\"\n"),
+        8,
+        "host:port",
     );
 }
 

@@ -83,6 +83,28 @@ impl Process {
         if is_ours { Pid::from_raw(pid) } else { None }
     }
 
+    /// Whether it still runs, or has ended so lately that it still holds its files: a process loses its
+    /// command line first, and the lock on its store later.
+    pub(super) fn is_there(&self) -> bool {
+        self.pid().is_some() || self.is_ending().unwrap_or(false)
+    }
+
+    /// Whether what is left of a process that was ours has threads; `None` if there is nothing left.
+    fn is_ending(&self) -> Option<bool> {
+        let pid = fs::read_to_string(&self.pid_file).ok()?;
+        let pid: i32 = pid.trim().parse().ok()?;
+        let command_line = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // After the name, which may hold anything: the state, the parent, and as the 18th the threads.
+        let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+        let (state, parent) = (fields.next()?, fields.next()?);
+        let threads: u32 = fields.nth(15)?.parse().ok()?;
+        // Threads of the kernel have no command line either.
+        let is_kernels = parent == "2" || parent == "0";
+        let is_over = state == "Z" && threads <= 1;
+        Some(command_line.is_empty() && !is_kernels && !is_over)
+    }
+
     /// Tells it to stop in order.
     pub(super) fn terminate(&self, node: &str) -> Result<Signalled, DevError> {
         self.signal(node, Signal::TERM)

@@ -3,19 +3,20 @@
 use std::sync::Arc;
 
 use dunlin_engine::Note;
-use dunlin_ring::{Layout, NodeId};
+use dunlin_ring::NodeId;
 
 use super::part::PartId;
+use crate::links::PeerLinks;
 
 /// Writes notes of one part.
 pub(super) struct NoteLog {
     part: PartId,
-    layout: Arc<Layout>,
+    links: Arc<PeerLinks>,
 }
 
 impl NoteLog {
-    pub(super) fn new(part: PartId, layout: Arc<Layout>) -> Self {
-        Self { part, layout }
+    pub(super) fn new(part: PartId, links: Arc<PeerLinks>) -> Self {
+        Self { part, links }
     }
 
     pub(super) fn write(&self, note: Note) {
@@ -94,9 +95,7 @@ impl NoteLog {
         }
     }
 
-    fn name(&self, node: NodeId) -> &str {
-        self.layout
-            .member(node)
-            .map_or("unknown", |member| &member.name)
+    fn name(&self, node: NodeId) -> String {
+        self.links.name(node).unwrap_or_else(|| node.to_string())
     }
 }

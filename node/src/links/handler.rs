@@ -1,19 +1,20 @@
 //! What arrives on a link between nodes, and where it goes.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 
+use bytes::Bytes;
 use dunlin_client::transport::{CloseCode, FrameHandler, Link, Refusal};
-use dunlin_engine::Time;
+use dunlin_engine::{Input, Time};
 use dunlin_protocol::codec::{self, CodecLimits};
 use dunlin_protocol::frame::{Frame, FrameKind};
-use dunlin_protocol::peer::{ClockDigest, PeerBody, PeerMessage};
+use dunlin_protocol::peer::{ClockDigest, ControlMessage, PeerBody, PeerMessage};
 use dunlin_ring::NodeId;
 use quinn::ConnectionError;
 use tokio::sync::Notify;
 
 use super::{Hello, PeerLinks, Purpose};
+use crate::birth::BirthId;
 use crate::clock::Clock;
 use crate::counters::NodeCounters;
 use crate::driver::Parts;
@@ -29,27 +30,23 @@ pub(crate) struct PeerRouter {
     parts: Arc<Parts>,
     clock: Clock,
     counters: Arc<NodeCounters>,
-    /// When the control part last heard of each peer, in microseconds since the start.
-    signs: BTreeMap<NodeId, AtomicU64>,
 }
 
+/// When the control part last heard of a peer by one of its links, in microseconds since the start.
+#[derive(Debug, Default)]
+pub(crate) struct SignOfLife(AtomicU64);
+
 impl PeerRouter {
-    pub(crate) fn new(
-        parts: Arc<Parts>,
-        clock: Clock,
-        counters: Arc<NodeCounters>,
-        peers: impl Iterator<Item = NodeId>,
-    ) -> Self {
+    pub(crate) fn new(parts: Arc<Parts>, clock: Clock, counters: Arc<NodeCounters>) -> Self {
         Self {
             parts,
             clock,
             counters,
-            signs: peers.map(|node| (node, AtomicU64::new(0))).collect(),
         }
     }
 
     /// Takes a message to its part. If too much waits there, it is dropped.
-    fn route(&self, from: NodeId, body: PeerBody, bytes: usize) {
+    fn route(&self, from: NodeId, body: PeerBody, bytes: usize, last: &SignOfLife) {
         let offered = match body {
             PeerBody::Operation { partition, .. }
             | PeerBody::Repair { partition, .. }
@@ -71,7 +68,17 @@ impl PeerRouter {
         if !offered {
             self.counters.peer_messages_shed.add();
         }
-        self.sign_of_life(from);
+        self.sign_of_life(from, last);
+    }
+
+    /// Takes a datagram to the control part.
+    fn route_datagram(&self, from: NodeId, bytes: Bytes) {
+        let length = bytes.len();
+        let message = PartMessage::Told(Input::Datagram { from, bytes });
+        let offered = self.parts.control().offer(Origin::Peer, message, length);
+        if offered.is_err() {
+            self.counters.peer_messages_shed.add();
+        }
     }
 
     /// Each shard compares its own partitions.
@@ -96,10 +103,7 @@ impl PeerRouter {
         all_offered
     }
 
-    fn sign_of_life(&self, from: NodeId) {
-        let Some(last) = self.signs.get(&from) else {
-            return;
-        };
+    fn sign_of_life(&self, from: NodeId, SignOfLife(last): &SignOfLife) {
         let now = self.clock.time();
         let before = last.load(Relaxed);
         let due = before == 0 || now.ms_since(Time(before)) >= SIGN_OF_LIFE_EVERY_MS;
@@ -128,17 +132,32 @@ pub(crate) enum Side {
     Accepted,
 }
 
+/// What both sides have agreed to talk about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Agreed {
+    purpose: Purpose,
+    scope: Scope,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Scope {
+    All,
+    /// The other side is no node of this cluster yet: only what the cluster knows of itself.
+    Knowledge,
+}
+
 /// Serves one link between nodes.
 pub(crate) struct PeerHandler {
     pub(crate) node: NodeId,
     pub(crate) name: String,
     pub(crate) side: Side,
-    pub(crate) placement: u64,
+    pub(crate) birth: BirthId,
     pub(crate) links: Arc<PeerLinks>,
     pub(crate) router: Arc<PeerRouter>,
     pub(crate) counters: Arc<NodeCounters>,
     /// What the link is for, once both sides have agreed to talk.
-    pub(crate) agreed: OnceLock<Purpose>,
+    pub(crate) agreed: OnceLock<Agreed>,
+    pub(crate) sign_of_life: SignOfLife,
     /// Tells whoever dialed that it is agreed.
     pub(crate) ready: Notify,
     /// Whether the link has ended: frames may come after it.
@@ -156,41 +175,74 @@ impl PeerHandler {
                 return;
             }
         };
-        if hello.placement != self.placement {
-            self.counters.not_allowed.add();
-            tracing::error!(
-                peer = self.name,
-                "the peer has another list of nodes, zones, capacities, N or Q in its cluster file; \
-                 make the files equal"
-            );
-            link.close(CloseCode::NotAllowed, "the cluster files differ");
-            return;
-        }
+        let scope = match (hello.birth, self.side) {
+            (Some(birth), _) if birth == self.birth => Scope::All,
+            (None, Side::Accepted) => Scope::Knowledge,
+            (None | Some(_), _) => return self.refuse(link),
+        };
         let purpose = match self.side {
             Side::Dialed(purpose) => purpose,
             Side::Accepted => hello.purpose,
         };
-        if self.agreed.set(purpose).is_err() {
+        if self.agreed.set(Agreed { purpose, scope }).is_err() {
             link.close(CloseCode::BadFrame, "a second hello");
             return;
         }
         if self.side == Side::Accepted {
-            let answer = Hello {
-                purpose,
-                placement: self.placement,
-                version: env!("CARGO_PKG_VERSION").to_owned(),
-            };
+            let answer = Hello::new(purpose, Some(self.birth));
             let Some(frame) = answer.frame() else { return };
             // A link that takes no frame has ended, and says so itself.
             let _ = link.send(frame, 0);
         }
-        self.links.enter(self.node, purpose, link);
+        self.links.enter(self.node, &self.name, purpose, link);
         if self.ended.load(Relaxed) {
             self.links.forget(self.node, purpose, link);
             return;
         }
+        if (purpose, scope) == (Purpose::Requests, Scope::All) {
+            let (node, router) = (self.node, Arc::clone(&self.router));
+            let connection = link.connection().clone();
+            tokio::spawn(async move {
+                while let Ok(bytes) = connection.read_datagram().await {
+                    router.route_datagram(node, bytes);
+                }
+            });
+        }
+        if scope == Scope::Knowledge {
+            tracing::info!(
+                peer = self.name,
+                "a node asks what the cluster knows of itself"
+            );
+            return;
+        }
         tracing::info!(peer = self.name, %purpose, version = hello.version, "linked");
         self.ready.notify_one();
+    }
+
+    /// Whether the other side may say this, as far as is agreed.
+    fn admits(&self, body: &PeerBody) -> bool {
+        match (self.agreed.get(), self.side) {
+            (Some(agreed), _) => match agreed.scope {
+                Scope::All => true,
+                Scope::Knowledge => {
+                    matches!(body, PeerBody::Control(ControlMessage::Ping { .. }))
+                }
+            },
+            // The answer to the hello may come later, on another lane.
+            (None, Side::Dialed(_)) => true,
+            (None, Side::Accepted) => false,
+        }
+    }
+
+    fn refuse(&self, link: &Link) {
+        self.counters.not_allowed.add();
+        tracing::error!(
+            peer = self.name,
+            "the peer belongs to a cluster of another birth: when it was founded, its cluster file had \
+             other nodes, addresses, zones, capacities, N or Q; make the files equal and remove the data \
+             of the side that is to go, or list a node that shall join under [[seed]]"
+        );
+        link.close(CloseCode::NotAllowed, "the clusters have different births");
     }
 }
 
@@ -198,14 +250,13 @@ impl FrameHandler for PeerHandler {
     fn frame(&self, link: &Link, frame: Frame) {
         match frame.kind {
             FrameKind::Peer => {
-                if self.agreed.get().is_none() && self.side == Side::Accepted {
-                    // Nothing is sent before the hello is answered.
-                    self.counters.not_understood.add();
-                    return;
-                }
                 let bytes = frame.body.len();
                 match codec::decode::<PeerMessage>(&frame.body, CodecLimits::default()) {
-                    Ok(message) => self.router.route(self.node, message.body, bytes),
+                    Ok(PeerMessage { body, .. }) if self.admits(&body) => {
+                        let sign = &self.sign_of_life;
+                        self.router.route(self.node, body, bytes, sign);
+                    }
+                    Ok(_) => self.counters.not_understood.add(),
                     Err(error) => {
                         self.counters.not_understood.add();
                         tracing::warn!(peer = self.name, %error, "a peer's message makes no sense");
@@ -227,7 +278,7 @@ impl FrameHandler for PeerHandler {
     fn closed(&self, link: &Link, reason: &ConnectionError) {
         self.ended.store(true, Relaxed);
         self.ready.notify_one();
-        if let Some(purpose) = self.agreed.get() {
+        if let Some(Agreed { purpose, .. }) = self.agreed.get() {
             self.links.forget(self.node, *purpose, link);
             tracing::info!(peer = self.name, %purpose, %reason, "link lost");
         }

@@ -1,61 +1,63 @@
-//! How many clients are connected, in all and from one address.
+//! How many are connected, in all and from one place: clients from an address, or connections of a node.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// How many clients may be connected.
+/// How many may be connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ConnectionBounds {
     /// In all.
     pub(crate) total_max: usize,
-    /// From one address.
-    pub(crate) per_address_max: usize,
+    /// From one place.
+    pub(crate) per_place_max: usize,
 }
 
-/// Counts connected clients against bounds.
+/// Counts who is connected against bounds.
 #[derive(Debug)]
-pub(crate) struct Census {
+pub(crate) struct Census<P: Ord + Copy> {
     bounds: ConnectionBounds,
     /// Guards the counts, which change together.
-    seated: Mutex<Seated>,
+    seated: Mutex<Seated<P>>,
 }
 
-#[derive(Debug, Default)]
-struct Seated {
+#[derive(Debug)]
+struct Seated<P> {
     total: usize,
     /// Invariant: no count is zero, and they sum to `total`.
-    by_address: BTreeMap<IpAddr, usize>,
+    by_place: BTreeMap<P, usize>,
 }
 
-/// A place for one connection; given back when it is dropped.
+/// A seat for one connection; given back when it is dropped.
 #[derive(Debug)]
-pub(crate) struct Seat {
-    census: Arc<Census>,
-    address: IpAddr,
+pub(crate) struct Seat<P: Ord + Copy> {
+    census: Arc<Census<P>>,
+    place: P,
 }
 
-impl Census {
+impl<P: Ord + Copy> Census<P> {
     pub(crate) fn new(bounds: ConnectionBounds) -> Self {
         Self {
             bounds,
-            seated: Mutex::default(),
+            seated: Mutex::new(Seated {
+                total: 0,
+                by_place: BTreeMap::new(),
+            }),
         }
     }
 
-    /// A place for a connection from that address, if there is one left.
-    pub(crate) fn enter(census: &Arc<Self>, address: IpAddr) -> Option<Seat> {
+    /// A seat for a connection from that place, if there is one left.
+    pub(crate) fn enter(census: &Arc<Self>, place: P) -> Option<Seat<P>> {
         let mut seated = census.lock();
-        let here = seated.by_address.get(&address).copied().unwrap_or(0);
-        let full = seated.total >= census.bounds.total_max || here >= census.bounds.per_address_max;
+        let here = seated.by_place.get(&place).copied().unwrap_or(0);
+        let full = seated.total >= census.bounds.total_max || here >= census.bounds.per_place_max;
         if full {
             return None;
         }
         seated.total += 1;
-        seated.by_address.insert(address, here + 1);
+        seated.by_place.insert(place, here + 1);
         Some(Seat {
             census: Arc::clone(census),
-            address,
+            place,
         })
     }
 
@@ -64,21 +66,21 @@ impl Census {
         self.lock().total
     }
 
-    fn lock(&self) -> MutexGuard<'_, Seated> {
+    fn lock(&self) -> MutexGuard<'_, Seated<P>> {
         // Held for arithmetic only.
         self.seated.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Drop for Seat {
+impl<P: Ord + Copy> Drop for Seat<P> {
     fn drop(&mut self) {
         let mut seated = self.census.lock();
         seated.total = seated.total.saturating_sub(1);
-        let here = seated.by_address.get(&self.address).copied().unwrap_or(0);
+        let here = seated.by_place.get(&self.place).copied().unwrap_or(0);
         if here > 1 {
-            seated.by_address.insert(self.address, here - 1);
+            seated.by_place.insert(self.place, here - 1);
         } else {
-            seated.by_address.remove(&self.address);
+            seated.by_place.remove(&self.place);
         }
     }
 }
@@ -86,12 +88,13 @@ impl Drop for Seat {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::IpAddr;
 
     #[test]
-    fn places_are_bounded_in_all_and_by_address_and_come_back() {
+    fn places_are_bounded_in_all_and_by_place_and_come_back() {
         let bounds = ConnectionBounds {
             total_max: 3,
-            per_address_max: 2,
+            per_place_max: 2,
         };
         let census = Arc::new(Census::new(bounds));
         let (here, there): (IpAddr, IpAddr) = ([127, 0, 0, 1].into(), [127, 0, 0, 2].into());
@@ -104,6 +107,6 @@ mod tests {
         let fourth = Census::enter(&census, there).unwrap();
         drop((second, third, fourth));
         assert_eq!(census.connections(), 0);
-        assert!(census.lock().by_address.is_empty());
+        assert!(census.lock().by_place.is_empty());
     }
 }

@@ -14,6 +14,7 @@ use dunlin_protocol::response::{Answer, Response};
 use dunlin_ring::LayoutNumber;
 use quinn::ConnectionError;
 
+use crate::board::ViewBoard;
 use crate::clock::Clock;
 use crate::counters::NodeCounters;
 use crate::driver::Parts;
@@ -104,6 +105,7 @@ pub(crate) struct ClientHandler {
     pub(crate) pulse: Arc<Pulse>,
     /// Says how keys map to partitions, which never changes.
     pub(crate) view: Arc<View>,
+    pub(crate) views: Arc<ViewBoard>,
     pub(crate) request_timeout_ms: u64,
     pub(crate) counters: Arc<NodeCounters>,
 }
@@ -158,8 +160,7 @@ impl ClientHandler {
     }
 
     fn fail(&self, asker: &Asker, failure: Failure) {
-        let layout = self.view.newest().number();
-        asker.answer(layout, Answer::Failed(failure), &self.counters);
+        asker.answer(self.views.newest(), Answer::Failed(failure), &self.counters);
     }
 }
 

@@ -18,9 +18,9 @@ use tokio::task::JoinSet;
 use super::open::Core;
 use super::{ServerError, spawn, system};
 use crate::config::ServerConfig;
-use crate::links::dial::{Dialing, keep_linked};
+use crate::links::Call;
+use crate::links::dial::{Dialing, answer_calls, keep_all_linked};
 use crate::links::handler::PeerRouter;
-use crate::links::{PeerLinks, Purpose};
 use crate::listener::clients::ClientHandler;
 use crate::listener::pulse::Pulse;
 use crate::listener::{ConnectionBounds, Listener, ListenerParts};
@@ -40,7 +40,6 @@ const GOODBYE_MAX: Duration = Duration::from_millis(500);
 /// The socket and its thread.
 pub(super) struct Net {
     address: SocketAddr,
-    links: Arc<PeerLinks>,
     thread: JoinHandle<()>,
     /// Lets it serve; dropped without a word, it ends.
     serve: Option<oneshot::Sender<()>>,
@@ -53,19 +52,14 @@ impl Net {
     pub(super) fn bind(
         config: &ServerConfig,
         core: &Core,
+        calls: tokio::sync::mpsc::Receiver<Call>,
         failed: &UnboundedSender<ServerError>,
     ) -> Result<Self, ServerError> {
-        let others = || core.layout.members().iter().filter(|m| m.id != core.me);
-        let links = Arc::new(PeerLinks::new(
-            &core.layout,
-            core.me,
-            Arc::clone(&core.counters),
-        ));
+        let links = Arc::clone(&core.links);
         let router = Arc::new(PeerRouter::new(
             Arc::clone(&core.parts),
             core.clock,
             Arc::clone(&core.counters),
-            others().map(|member| member.id),
         ));
         let pulse = Arc::new(Pulse::default());
         let clients = ClientHandler {
@@ -74,18 +68,19 @@ impl Net {
             gate: Arc::clone(&core.gate),
             clock: core.clock,
             pulse: Arc::clone(&pulse),
-            view: Arc::clone(&core.view),
+            view: core.views.view(),
+            views: Arc::clone(&core.views),
             request_timeout_ms: config.engine.request_timeout_ms,
             counters: Arc::clone(&core.counters),
         };
         let listener = Arc::new(Listener::new(ListenerParts {
             bounds: ConnectionBounds {
                 total_max: config.connections_max,
-                per_address_max: config.connections_per_address_max,
+                per_place_max: config.connections_per_address_max,
             },
             clients: Arc::new(clients),
-            members: others().map(|m| (m.name.clone(), m.id)).collect(),
-            placement: core.placement,
+            me: core.me,
+            birth: core.birth,
             links: Arc::clone(&links),
             router: Arc::clone(&router),
             counters: Arc::clone(&core.counters),
@@ -97,9 +92,11 @@ impl Net {
 
         let desk = Arc::clone(&core.desk);
         let (address, cluster) = (config.listen, config.cluster.cluster.clone());
-        // The node with the smaller id dials, so that there is one link and not two.
-        let to_dial: Vec<_> = others().filter(|m| core.me < m.id).cloned().collect();
-        let (placement, counters) = (core.placement, Arc::clone(&core.counters));
+        let (me, birth, counters) = (core.me, core.birth, Arc::clone(&core.counters));
+        let listed = config.cluster.listed();
+        let listed = listed.map(|node| (node.name.clone(), node.address.clone()));
+        let listed = listed.collect();
+        let views = Arc::clone(&core.views);
         let (bound, is_bound) = mpsc::channel();
         let (serve, may_serve) = oneshot::channel();
         let (stop, stopped) = oneshot::channel();
@@ -131,17 +128,16 @@ impl Net {
                     endpoint: endpoint.clone(),
                     config: client_config,
                     cluster,
-                    placement,
+                    me,
+                    birth,
+                    listed,
                     links: Arc::clone(&thread_links),
                     router,
                     counters,
                 });
                 let mut dialers = JoinSet::new();
-                for member in to_dial {
-                    for purpose in Purpose::ALL {
-                        dialers.spawn(keep_linked(Arc::clone(&dialing), member.clone(), purpose));
-                    }
-                }
+                dialers.spawn(keep_all_linked(Arc::clone(&dialing), views));
+                dialers.spawn(answer_calls(dialing, calls));
                 tokio::spawn(async move { pulse.beat(clock).await });
                 tokio::spawn(listener.accept_all(endpoint.clone()));
                 // An error means that whoever would say so is gone.
@@ -161,7 +157,6 @@ impl Net {
             .map_err(listen_error)?;
         Ok(Self {
             address,
-            links,
             thread,
             serve: Some(serve),
             stop,
@@ -171,11 +166,6 @@ impl Net {
     /// Where it listens.
     pub(super) fn address(&self) -> SocketAddr {
         self.address
-    }
-
-    /// The links to the other nodes.
-    pub(super) fn links(&self) -> Arc<PeerLinks> {
-        Arc::clone(&self.links)
     }
 
     /// Accepts and dials from now on.
@@ -203,7 +193,8 @@ async fn say_goodbye(endpoint: &Endpoint) {
     let _ = tokio::time::timeout(GOODBYE_MAX, endpoint.wait_idle()).await;
 }
 
-fn settings(
+/// The transport of this node, dialing or accepting.
+pub(crate) fn settings(
     listen: SocketAddr,
     idle_timeout: Duration,
     keep_alive: Option<Duration>,

@@ -2,22 +2,26 @@
 
 use std::sync::Arc;
 
-use dunlin_client::tls::{Identity, Role};
+use dunlin_client::tls::{ClusterName, Identity, Role};
 use dunlin_engine::membership::Identity as MemberIdentity;
 use dunlin_engine::{Control, Knowledge, Shard, View};
-use dunlin_protocol::cluster::AppliedLayout;
+use dunlin_protocol::cluster::{AppliedLayout, LayoutId};
 use dunlin_protocol::status::StartReport;
-use dunlin_ring::{Layout, NodeId, PartitionId};
+use dunlin_ring::{NodeId, PartitionId};
 use dunlin_storage::{FjallKv, Kv, Opened, Replica, ReplicaOptions, Start, StoreError};
 use rustls::pki_types::UnixTime;
 
 use super::ServerError;
+use crate::birth::BirthId;
+use crate::board::ViewBoard;
 use crate::clock::Clock;
-use crate::config::ServerConfig;
+use crate::config::{ConfigError, ServerConfig};
 use crate::counters::NodeCounters;
-use crate::data_dir::{self, Claim, Placement};
+use crate::data_dir::{self, Claim};
 use crate::driver::Parts;
 use crate::driver::inbox::{Inbox, InboxBounds};
+use crate::join::{self, Asker};
+use crate::links::{Call, PeerLinks};
 use crate::listener::clients::Gate;
 use crate::status::Desk;
 use crate::writer::WriterParts;
@@ -30,15 +34,17 @@ pub(super) struct Opening {
     pub(super) control: Box<Control>,
     pub(super) shards: Vec<Shard>,
     pub(super) core: Core,
+    /// Datagrams for addresses, to be dialed.
+    pub(super) calls: tokio::sync::mpsc::Receiver<Call>,
 }
 
 /// What the threads of a node share.
 pub(super) struct Core {
     pub(super) me: NodeId,
     pub(super) identity: Identity,
-    pub(super) layout: Arc<Layout>,
-    pub(super) placement: u64,
-    pub(super) view: Arc<View>,
+    pub(super) birth: BirthId,
+    pub(super) views: Arc<ViewBoard>,
+    pub(super) links: Arc<PeerLinks>,
     pub(super) parts: Arc<Parts>,
     pub(super) desk: Arc<Desk>,
     pub(super) gate: Arc<Gate>,
@@ -65,7 +71,7 @@ impl Core {
 }
 
 /// Opens everything but the socket.
-pub(super) fn open(config: &ServerConfig) -> Result<Opening, ServerError> {
+pub(super) async fn open(config: &ServerConfig) -> Result<Opening, ServerError> {
     let identity = Identity::load(&config.identity, UnixTime::now())?;
     let is_me = *identity.role() == Role::Node(config.name.clone());
     if !is_me || *identity.cluster() != config.cluster.cluster {
@@ -75,45 +81,33 @@ pub(super) fn open(config: &ServerConfig) -> Result<Opening, ServerError> {
             cluster: config.cluster.cluster.to_string(),
         });
     }
-    let layout =
-        Arc::new(
-            config
-                .layout()
-                .map_err(|reason| crate::config::ConfigError::Layout {
-                    path: config.data_dir.clone(),
-                    reason,
-                })?,
-        );
     let me = NodeId::from_name(&config.name);
-    let claim = data_dir::claim(
-        &config.data_dir,
-        &config.cluster.cluster,
-        &config.name,
-        &layout,
-    )?;
+    let claim = data_dir::look(&config.data_dir, &config.cluster.cluster, &config.name)?;
     let Opened { kv, start } = FjallKv::open(&data_dir::store(&config.data_dir), &config.storage)?;
     let kv = Arc::new(kv);
-    let start = judge(start, claim);
+    let Origin {
+        knowledge,
+        birth,
+        start,
+    } = origin(config, &identity, claim, &kv, start).await?;
     log_start(config, &start);
 
     let mut rng = seeded()?;
     let engine = &config.engine;
     let clock = Clock::start();
-    let known = Knowledge::load(&*kv)?;
-    let founding = || Knowledge::new(AppliedLayout::founding((*layout).clone()));
-    let knowledge = known.unwrap_or_else(founding);
     let member = MemberIdentity {
         id: me,
         name: config.name.clone(),
-        address: own_address(config, &knowledge),
+        address: config.address.clone(),
         // A later process has a higher one, on a new disk too.
         incarnation: clock.now().wall.0,
         instance: rng.u64(..),
     };
+    let seeds = config.cluster.listed().filter(|n| n.name != config.name);
     let control = Control::new(
         knowledge,
         member,
-        Vec::new(),
+        seeds.map(|node| node.address.clone()).collect(),
         config.shards,
         engine.clone(),
         rng.fork(),
@@ -132,12 +126,16 @@ pub(super) fn open(config: &ServerConfig) -> Result<Opening, ServerError> {
     let inboxes = shards.iter().map(|_| Arc::new(Inbox::new(bounds)));
     let parts = Arc::new(Parts::new(Arc::new(Inbox::new(bounds)), inboxes.collect()));
     let counters = Arc::new(NodeCounters::default());
+    let views = Arc::new(ViewBoard::new(view));
+    let (links, calls) = PeerLinks::new(Arc::clone(&views), Arc::clone(&counters));
+    let links = Arc::new(links);
     let board = Arc::new(StorageBoard::new(Arc::clone(&parts)));
     let (statuses, compactions) = Desk::permits();
     let desk = Desk {
         me,
         name: config.name.clone(),
-        layout: layout.number(),
+        views: Arc::clone(&views),
+        links: Arc::clone(&links),
         start: report(&start),
         data_dir: config.data_dir.clone(),
         kv: Arc::clone(&kv) as Arc<dyn Kv>,
@@ -153,9 +151,9 @@ pub(super) fn open(config: &ServerConfig) -> Result<Opening, ServerError> {
     let core = Core {
         me,
         identity,
-        placement: Placement::of(&layout).hash(&layout),
-        layout,
-        view,
+        birth,
+        views,
+        links,
         parts,
         desk: Arc::new(desk),
         gate: Arc::new(Gate::default()),
@@ -171,17 +169,117 @@ pub(super) fn open(config: &ServerConfig) -> Result<Opening, ServerError> {
         control: Box::new(control),
         shards,
         core,
+        calls,
     })
 }
 
-/// A node that was here before and finds nothing has forgotten everything.
-fn judge(start: Start, claim: Claim) -> Start {
-    match (start, claim) {
-        (Start::Blank, Claim::Again) => Start::Amnesia {
+/// Where a node comes from.
+struct Origin {
+    knowledge: Knowledge,
+    birth: BirthId,
+    start: Start,
+}
+
+/// Finds out what the node knows of its cluster: from its disk, or else from the others, or else it
+/// founds the cluster. The data directory is this node's afterwards.
+async fn origin(
+    config: &ServerConfig,
+    identity: &Identity,
+    claim: Claim,
+    kv: &FjallKv,
+    start: Start,
+) -> Result<Origin, ServerError> {
+    let cluster = &config.cluster.cluster;
+    let founding = config
+        .founding_layout()
+        .map_err(|reason| ConfigError::Layout {
+            path: config.data_dir.clone(),
+            reason,
+        })?
+        .map(AppliedLayout::founding);
+    if let Claim::OursSince(then) = &claim {
+        then.check(&config.data_dir, founding.as_ref().map(|f| &f.layout))?;
+    }
+    let by_file = founding.as_ref().map(|founding| {
+        let partitions = founding.layout.partitions();
+        BirthId::of(cluster, partitions, &founding.id)
+    });
+    let was_here = claim != Claim::Nobodys;
+    let known = Knowledge::load(kv)?;
+    let expected = match claim {
+        Claim::Ours(birth) => Some(birth),
+        Claim::Nobodys | Claim::OursSince(_) => {
+            let born_with = known.as_ref().and_then(|known| birth_of(cluster, known));
+            born_with.or(by_file)
+        }
+    };
+    let asker = match (&founding, &claim) {
+        (Some(_), Claim::Nobodys | Claim::OursSince(_)) => Asker::Founder,
+        // Its cluster was born as the file says.
+        (Some(_), Claim::Ours(_)) if expected == by_file => Asker::Founder,
+        (None | Some(_), _) => Asker::Newcomer,
+    };
+    let told = match &known {
+        Some(_) => None,
+        None => join::ask(config, identity, asker).await?,
+    };
+    let birth = match (expected, &told) {
+        (Some(expected), Some(told)) if expected != told.birth => {
+            return Err(ServerError::OtherBirth {
+                found: told.birth.to_string(),
+                expected: expected.to_string(),
+            });
+        }
+        (Some(birth), _) => birth,
+        (None, Some(told)) => told.birth,
+        // A store that knows a cluster, in a directory that was nobody's, on a node that founds none.
+        (None, None) => {
+            return Err(ServerError::Unclaimed {
+                dir: config.data_dir.clone(),
+            });
+        }
+    };
+    let is_wiped = match &told {
+        Some(told) => told.remembers_me,
+        None => false,
+    };
+    let start = match start {
+        Start::Blank if was_here => Start::Amnesia {
             evidence: vec!["this node was here before, and its store is gone".to_owned()],
         },
-        (start, Claim::First | Claim::Again) => start,
+        Start::Blank | Start::Clean | Start::Unclean if is_wiped => Start::Amnesia {
+            evidence: vec![
+                "the cluster remembers this node, and its store knows no cluster".to_owned(),
+            ],
+        },
+        Start::Blank | Start::Clean | Start::Unclean | Start::Amnesia { .. } => start,
+    };
+    let found = founding.map(Knowledge::new);
+    let knowledge = known.or(told.map(|told| told.knowledge)).or(found);
+    let knowledge = knowledge.ok_or_else(|| ServerError::Unclaimed {
+        dir: config.data_dir.clone(),
+    })?;
+    if claim != Claim::Ours(birth) {
+        data_dir::claim(&config.data_dir, cluster, &config.name, birth)?;
     }
+    if by_file.is_some_and(|by_file| by_file != birth) {
+        tracing::info!(
+            "the cluster file lists other nodes than the cluster was born with: it says where the cluster \
+             can be met, and nothing else"
+        );
+    }
+    Ok(Origin {
+        knowledge,
+        birth,
+        start,
+    })
+}
+
+/// The birth of a cluster whose first layout is not retired yet.
+fn birth_of(cluster: &ClusterName, known: &Knowledge) -> Option<BirthId> {
+    let mut layouts = known.layouts().all();
+    let first = layouts.find(|applied| applied.id == LayoutId::founding(&applied.layout))?;
+    Some(BirthId::of(cluster, first.layout.partitions(), &first.id))
 }
 
 fn log_start(config: &ServerConfig, start: &Start) {
@@ -267,15 +365,6 @@ fn open_replicas(
         );
     }
     Ok(replicas)
-}
-
-/// Where the others reach this node: as its layout says, or its cluster file.
-fn own_address(config: &ServerConfig, knowledge: &Knowledge) -> String {
-    let newest = &knowledge.layouts().target().layout;
-    match newest.member(NodeId::from_name(&config.name)) {
-        Some(member) => member.address.clone(),
-        None => config.listen.to_string(),
-    }
 }
 
 /// A generator whose seed nobody can know: actors must never be drawn twice.

@@ -77,12 +77,10 @@ async fn the_data_of_another_node_is_refused_and_left_alone() {
         cluster.dev.node(2).unwrap().clone(),
     );
     let config = dunlin_node::config::ServerConfig::load(first.config()).unwrap();
-    tokio::task::spawn_blocking(move || Server::start(config).unwrap().stop().unwrap())
-        .await
-        .unwrap();
+    Server::start(config).await.unwrap().stop().unwrap();
     std::fs::rename(first.data_dir(), second.data_dir()).unwrap();
     let config = dunlin_node::config::ServerConfig::load(second.config()).unwrap();
-    match Server::start(config) {
+    match Server::start(config).await {
         Err(error @ ServerError::DataDir(_)) => {
             assert!(
                 error.to_string().contains("node n1 of cluster dev"),

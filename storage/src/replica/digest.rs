@@ -6,7 +6,7 @@
 
 use dunlin_crdt::Row;
 use dunlin_protocol::RowKey;
-use dunlin_ring::PartitionId;
+use dunlin_ring::{BucketId, PartitionId};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::{Replica, StoreError};
@@ -49,6 +49,7 @@ pub(super) fn of_row(partition: PartitionId, key: &RowKey, mut row: Row) -> Part
 
 impl Replica {
     /// The digest of up to so many rows after the one given, and where to go on; `None` at the end.
+    /// Rows of buckets that are left out do not count.
     /// It reads every row, and so finds those that are damaged; [`scrub`](Self::scrub) names them.
     ///
     /// # Errors
@@ -58,8 +59,9 @@ impl Replica {
         partition: PartitionId,
         after: Option<&RowKey>,
         rows_max: usize,
+        is_left_out: impl Fn(BucketId) -> bool,
     ) -> Result<(PartitionDigest, Option<RowKey>), StoreError> {
-        let slice = self.scrub(partition, after, rows_max)?;
+        let slice = self.scrub(partition, after, rows_max, is_left_out)?;
         if let Some(key) = slice.damaged.into_iter().next() {
             return Err(StoreError::CorruptRow { partition, key });
         }

@@ -38,7 +38,7 @@ fn what_is_given_up_is_gone_at_once_and_from_the_disk_slice_by_slice() {
         a.missing(P, &nothing, Horizon::Everything, 1000),
         Err(not_owned.clone())
     );
-    assert_eq!(a.scrub(P, None, 1), Err(not_owned.clone()));
+    assert_eq!(a.scrub(P, None, 1, |_| false), Err(not_owned.clone()));
     let event = put(&mut new(2).1, &key(P, 1), "late");
     assert_eq!(a.take(&key(P, 1), &event), Err(not_owned.clone()));
     let change = dunlin_crdt::Change::Remove;

@@ -52,7 +52,9 @@ fn spoil(kv: &MemoryKv, stored_key: &Bytes, rng: &mut fastrand::Rng) {
 fn scrub(replica: &Replica, rows_max: usize) -> ScrubSlice {
     let mut all = ScrubSlice::default();
     loop {
-        let slice = replica.scrub(P, all.next.as_ref(), rows_max).unwrap();
+        let slice = replica
+            .scrub(P, all.next.as_ref(), rows_max, |_| false)
+            .unwrap();
         assert!(slice.rows_read <= rows_max as u64);
         all.digest.add(slice.digest);
         all.rows_read += slice.rows_read;
@@ -120,7 +122,7 @@ fn a_damaged_row_is_an_error_to_everyone_who_asks_and_is_not_written_over() {
         key: bad.clone(),
     };
     assert_eq!(a.row(&bad), Err(error.clone()));
-    assert_eq!(a.digest(P, None, 100), Err(error.clone()));
+    assert_eq!(a.digest(P, None, 100, |_| false), Err(error.clone()));
     assert_eq!(a.whole_page(P, None, 1 << 20), Err(error.clone()));
     let nothing = Clock::new();
     assert_eq!(
@@ -288,7 +290,10 @@ fn digests_are_those_of_the_visible_rows_whatever_else_is_stored() {
     let (ours, theirs) = (scrub(&a, 3), scrub(&b, 1000));
     assert_eq!(a.clock(P), b.clock(P));
     assert_eq!(ours.digest, theirs.digest);
-    assert_eq!(ours.digest, a.digest(P, None, usize::MAX).unwrap().0);
+    assert_eq!(
+        ours.digest,
+        a.digest(P, None, usize::MAX, |_| false).unwrap().0
+    );
     assert_eq!((ours.rows_read, ours.digest.rows), (10, 10));
     remove(&mut b, &key(P, 3));
     assert_ne!(scrub(&b, 3).digest, ours.digest);
@@ -314,5 +319,5 @@ fn a_row_under_a_key_that_cannot_be_right_is_counted() {
     let found = scrub(&a, 100);
     assert_eq!((found.damaged_keys, found.damaged.len()), (2, 0));
     let error = StoreError::CorruptKey { partition: P };
-    assert_eq!(a.digest(P, None, 100), Err(error));
+    assert_eq!(a.digest(P, None, 100, |_| false), Err(error));
 }

@@ -170,6 +170,10 @@ pub(crate) fn pull_whole(from: &Replica, to: &mut Replica, partition: PartitionI
 
 pub(crate) fn assert_same(a: &Replica, b: &Replica, partition: PartitionId) {
     assert_eq!(a.clock(partition), b.clock(partition));
-    let digest = |replica: &Replica| replica.digest(partition, None, usize::MAX).unwrap();
+    let digest = |replica: &Replica| {
+        replica
+            .digest(partition, None, usize::MAX, |_| false)
+            .unwrap()
+    };
     assert_eq!(digest(a), digest(b));
 }

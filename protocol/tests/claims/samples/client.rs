@@ -365,6 +365,7 @@ pub(crate) fn status(start: StartReport, storage: StorageState) -> Answer {
             reachable: true,
             silent_ms: 1,
             rtt_us: 2,
+            ..PeerStatus::default()
         }],
         counters: vec![("writes".to_owned(), 3)],
         ..NodeStatus::default()

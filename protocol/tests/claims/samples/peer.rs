@@ -133,6 +133,7 @@ pub(crate) fn controls() -> Vec<ControlMessage> {
         ControlMessage::Ping {
             nonce: 1,
             knows: u64::MAX,
+            progress: 1,
         },
         ControlMessage::Pong { nonce: 1 },
         ControlMessage::Know {
