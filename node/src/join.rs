@@ -313,7 +313,11 @@ impl Told {
 
 /// The question: a ping of a node that knows nothing.
 fn question() -> Option<Frame> {
-    let ping = ControlMessage::Ping { nonce: 0, knows: 0 };
+    let ping = ControlMessage::Ping {
+        nonce: 0,
+        knows: 0,
+        progress: 0,
+    };
     let message = PeerMessage {
         layout: LayoutNumber(0),
         body: PeerBody::Control(ping),
