@@ -248,6 +248,11 @@ fn remarks(node: &Node, session: &Session) -> Vec<String> {
     if !away.is_empty() {
         remarks.push(format!("it cannot reach {}", away.join(", ")));
     }
+    for peer in &status.peers {
+        if let Some(why) = &peer.demoted {
+            remarks.push(format!("it asks {} last, which is {why}", peer.name));
+        }
+    }
     remarks
 }
 

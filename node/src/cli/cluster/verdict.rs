@@ -40,6 +40,8 @@ struct Behind {
     refilling: u64,
     /// Batches that are not synced.
     unsynced: u64,
+    /// Rows that are damaged.
+    damaged: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,6 +70,7 @@ impl Verdict {
                     hints: status.hints,
                     refilling: status.filling.saturating_sub(gains as u64),
                     unsynced: status.unsynced,
+                    damaged: status.damaged,
                 }
             })
             .collect();
@@ -188,6 +191,11 @@ impl Behind {
                 "partitions to refill",
             ),
             (self.unsynced, "batch to sync", "batches to sync"),
+            (
+                self.damaged,
+                "damaged row to fetch",
+                "damaged rows to fetch",
+            ),
         ];
         let parts = parts.into_iter().filter(|(number, ..)| *number > 0);
         let parts: Vec<String> = parts
@@ -238,6 +246,11 @@ fn reasons(
             "batch is not synced yet",
             "batches are not synced yet",
         ),
+        (
+            sum(|b| b.damaged),
+            "damaged row is being fetched from another owner",
+            "damaged rows are being fetched from other owners",
+        ),
     ];
     let sums = sums.into_iter().filter(|(number, ..)| *number > 0);
     reasons.extend(sums.map(|(number, one, many)| counted(number, one, many)));
@@ -280,14 +293,16 @@ mod tests {
         status(&mut shape, "n1").hints = 5;
         status(&mut shape, "n1").clocks_behind = 16;
         status(&mut shape, "n2").unsynced = 1;
+        status(&mut shape, "n2").damaged = 2;
         assert_eq!(
             lines(&shape),
             [
                 "writes:    not every write is at all its owners: n3 is down; 16 comparisons of owners found \
                  them differing, or are still to come; 5 hints wait for their owners; 1 batch is not synced \
-                 yet",
+                 yet; 2 damaged rows are being fetched from other owners",
                 "tolerates: 0 nodes or 0 zones by majority; 1 node or 1 zone by last copy",
-                "behind:    n1: 16 comparisons with other owners, 5 hints for others; n2: 1 batch to sync",
+                "behind:    n1: 16 comparisons with other owners, 5 hints for others; n2: 1 batch to sync, \
+                 2 damaged rows to fetch",
                 "change:    none is running",
             ]
         );
