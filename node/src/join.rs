@@ -43,6 +43,10 @@ const PAUSE_MAX: Duration = Duration::from_secs(5);
 /// How long a founder waits for nodes that do not answer. A cluster whose other nodes start at the same
 /// time does not wait for it, as they say that they know nothing.
 const FOUNDER_WAITS: Duration = Duration::from_secs(3);
+/// How often one node is asked on a link, for all of its answer.
+const ASKED_MAX: u32 = 6;
+/// The pause in between.
+const ASK_AGAIN_AFTER: Duration = Duration::from_millis(200);
 /// A link on which nothing is heard for this long is lost.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -268,19 +272,29 @@ impl Asking {
     ) -> Result<Told, AskError> {
         let hello = Hello::new(Purpose::Requests, None);
         link.send(hello.frame().ok_or(AskError::NotUnderstood)?, 0)?;
-        let mut birth = None;
+        let (mut birth, mut known, mut asked) = (None, Vec::new(), 0);
         loop {
             match heard.recv().await.ok_or(AskError::NotUnderstood)? {
                 Heard::Hello(hello) => {
                     birth = hello.birth;
+                    asked += 1;
                     link.send(question().ok_or(AskError::NotUnderstood)?, 0)?;
                 }
                 Heard::Know(entries) => {
-                    let remembers_me = entries.iter().any(|entry| match entry {
-                        ClusterEntry::Progress(progress) => progress.node == self.me,
-                        _ => false,
+                    known.extend(entries);
+                    let mut nodes = known.iter().filter_map(|entry| match entry {
+                        ClusterEntry::Progress(progress) => Some(progress.node),
+                        _ => None,
                     });
-                    let knowledge = Knowledge::from_entries(entries);
+                    // How far nodes are is told less often, and whom the cluster remembers shows in it.
+                    if nodes.clone().next().is_none() && asked < ASKED_MAX {
+                        tokio::time::sleep(ASK_AGAIN_AFTER).await;
+                        asked += 1;
+                        link.send(question().ok_or(AskError::NotUnderstood)?, 0)?;
+                        continue;
+                    }
+                    let remembers_me = nodes.any(|node| node == self.me);
+                    let knowledge = Knowledge::from_entries(known);
                     return match (birth, knowledge) {
                         (Some(birth), Some(knowledge)) => Ok(Told {
                             birth,
