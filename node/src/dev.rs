@@ -8,6 +8,9 @@
 //!   n1/pid                        while it runs, or after a kill
 //! ```
 //!
+//! Nodes that were added later are seeds in the cluster file, see [`DevCluster::add`]. A node that was
+//! removed has no folder; a founder stays in the cluster file, for it tells what the cluster was born with.
+//!
 //! The folder is all there is: whoever opens it can stop, kill and restart nodes that another process
 //! started. A process is only ever signalled after its command line has shown that it is the node that
 //! the pid file speaks of. Linux only, as it looks into `/proc`.
@@ -31,13 +34,14 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use dunlin_client::ConnectError;
-use dunlin_client::cluster_file::{ClusterFile, ClusterFileError};
+use dunlin_client::cluster_file::{ClusterFile, ClusterFileError, ClusterFileNode};
 use thiserror::Error;
 
 use crate::pki::PkiError;
 
 use self::process::{Process, Signalled};
 
+mod ask;
 mod files;
 mod process;
 mod run;
@@ -98,13 +102,16 @@ pub enum DevError {
         asked: String,
     },
     /// There is no node of that number.
-    #[error("there is no node {number}; the cluster has nodes 1 to {nodes}")]
+    #[error("there is no node {number}; there are {}", nodes.join(", "))]
     NoSuchNode {
         /// Which.
         number: u16,
-        /// How many there are.
-        nodes: usize,
+        /// Those that there are.
+        nodes: Vec<String>,
     },
+    /// There are as many nodes as there may be.
+    #[error("there is no number left for another node")]
+    TooMany,
     /// A port cannot be had.
     #[error("cannot take port {port}: {source}")]
     Port {
@@ -289,19 +296,62 @@ impl DevCluster {
         if !dir.join(files::CLUSTER).exists() {
             return Err(missing());
         }
-        let file = ClusterFile::load(dir.join(files::CLUSTER))?;
-        let nodes = (1..).zip(file.nodes).map(|(number, node)| DevNode {
-            number,
-            dir: dir.join(&node.name),
-            name: node.name,
-            address: node.address,
-        });
-        Ok(Self {
-            nodes: nodes.collect(),
+        let mut cluster = Self {
+            nodes: Vec::new(),
             dir,
             program: None,
             children: Vec::new(),
-        })
+        };
+        cluster.refresh()?;
+        Ok(cluster)
+    }
+
+    /// Takes note of nodes that were added by another process.
+    ///
+    /// # Errors
+    /// [`DevError::ClusterFile`]; what was known stays.
+    pub fn refresh(&mut self) -> Result<(), DevError> {
+        let file = ClusterFile::load(self.cluster_file())?;
+        let node = |node: &ClusterFileNode| {
+            Some(DevNode {
+                number: files::number_of(&node.name)?,
+                dir: self.dir.join(&node.name),
+                name: node.name.clone(),
+                address: node.address.clone(),
+            })
+        };
+        let nodes = file.listed().filter_map(node);
+        let mut nodes: Vec<DevNode> = nodes.filter(|node| node.config().exists()).collect();
+        nodes.sort_by_key(|node| node.number);
+        self.nodes = nodes;
+        Ok(())
+    }
+
+    /// Adds a node, with its certificate, configuration and folder, as a seed of the cluster file. It is
+    /// not started, and owns nothing before it is let join.
+    ///
+    /// # Errors
+    /// [`DevError`]; the cluster is as it was then.
+    pub fn add(&mut self) -> Result<DevNode, DevError> {
+        self.refresh()?;
+        let number = files::next_number(&self.dir)?;
+        let after = self.nodes.last().and_then(|node| port_of(&node.address));
+        files::add(&self.dir, number, after)?;
+        self.refresh()?;
+        self.node(number).cloned()
+    }
+
+    /// Stops a node, and removes it with its data. Its number is not given again. Only for a node that
+    /// owns nothing any more: others lose what it alone holds.
+    ///
+    /// # Errors
+    /// As [`stop`](Self::stop), and [`DevError::File`].
+    pub fn remove(&mut self, number: u16) -> Result<DevNode, DevError> {
+        let node = self.node(number)?.clone();
+        self.stop_nodes(&[number])?;
+        files::remove(&self.dir, &node)?;
+        self.refresh()?;
+        Ok(node)
     }
 
     /// Runs this program instead of the one that is running: it must understand
@@ -333,9 +383,9 @@ impl DevCluster {
     /// [`DevError::NoSuchNode`].
     pub fn node(&self, number: u16) -> Result<&DevNode, DevError> {
         let found = self.nodes.iter().find(|node| node.number == number);
-        found.ok_or(DevError::NoSuchNode {
+        found.ok_or_else(|| DevError::NoSuchNode {
             number,
-            nodes: self.nodes.len(),
+            nodes: self.nodes.iter().map(|node| node.name.clone()).collect(),
         })
     }
 
@@ -452,7 +502,8 @@ impl DevCluster {
         let base_port = self.nodes.first().and_then(|node| port_of(&node.address));
         let asked_port = options.base_port.or(base_port);
         let pairs = [
-            ("nodes", self.nodes.len() as u64, u64::from(options.nodes)),
+            // Those that were added later do not count.
+            ("nodes", file.nodes.len() as u64, u64::from(options.nodes)),
             (
                 "replicas",
                 u64::from(file.replicas.unwrap_or_default()),

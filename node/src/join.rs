@@ -116,7 +116,7 @@ pub(crate) async fn ask(
                 () = answer.closed() => None,
                 told = asking.all(others, asker) => told,
             };
-            endpoint.close(VarInt::from_u32(CloseCode::NotReady as u32), b"");
+            endpoint.close(VarInt::from_u32(CloseCode::Done as u32), b"");
             // Who did not hear of it finds out.
             let _ = tokio::time::timeout(IDLE_TIMEOUT, endpoint.wait_idle()).await;
             Ok(told)

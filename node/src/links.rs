@@ -6,9 +6,10 @@
 //!     enters the link      <──────────── Hello ───────────┘
 //! ```
 //!
-//! Members of the active layouts are dialed. Whoever is not a member dials all of them, for they don't
-//! know where it is; it is let in with the certificate of a node of this cluster, and stays for as long
-//! as its link lives. So newcomers and former members can talk to everybody they have to.
+//! Members of the active layouts are dialed. Whoever is not a member, or not where the layout says, dials
+//! all of them, for they don't know where it is; it is let in with the certificate of a node of this
+//! cluster, and stays for as long as its link lives. So newcomers and former members can talk to
+//! everybody they have to.
 //!
 //! Each direction of a link carries messages of either side, and the one for requests also datagrams.
 //! Whoever has no live link drops what it would send, and counts it: the engine expects messages to be
@@ -25,7 +26,7 @@ use dunlin_protocol::frame::{Frame, FrameKind, RequestId};
 use dunlin_protocol::peer::{PeerBody, PeerMessage};
 use dunlin_ring::NodeId;
 use serde::{Deserialize, Serialize};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 use crate::birth::BirthId;
 use crate::board::ViewBoard;
@@ -122,6 +123,8 @@ pub(crate) struct PeerLinks {
     live: RwLock<BTreeMap<(NodeId, Purpose), Link>>,
     /// Guards the names of all nodes that were linked, members or not; held to add or to copy one.
     names: RwLock<BTreeMap<NodeId, String>>,
+    /// Says that there is one link more.
+    entered: Notify,
     views: Arc<ViewBoard>,
     calls: mpsc::Sender<Call>,
     counters: Arc<NodeCounters>,
@@ -137,6 +140,7 @@ impl PeerLinks {
         let links = Self {
             live: RwLock::default(),
             names: RwLock::default(),
+            entered: Notify::new(),
             views,
             calls,
             counters,
@@ -155,6 +159,7 @@ impl PeerLinks {
             live.insert((node, purpose), link.clone())
         };
         self.counters.peer_links_opened.add();
+        self.entered.notify_waiters();
         if let Some(old) = replaced {
             old.close(CloseCode::Replaced, "another connection takes its place");
         }
@@ -176,6 +181,18 @@ impl PeerLinks {
     pub(crate) fn live(&self, node: NodeId, purpose: Purpose) -> Option<Link> {
         let live = self.live.read().unwrap_or_else(PoisonError::into_inner);
         live.get(&(node, purpose)).cloned()
+    }
+
+    /// The link in use, as soon as there is one.
+    pub(crate) async fn linked(&self, node: NodeId, purpose: Purpose) -> Link {
+        loop {
+            // Before the look, so that no link after it is missed.
+            let entered = self.entered.notified();
+            if let Some(link) = self.live(node, purpose) {
+                return link;
+            }
+            entered.await;
+        }
     }
 
     /// What a node is called that is a member or was linked.

@@ -4,10 +4,14 @@ use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use dunlin_client::NodeId;
 use dunlin_node::dev::{self, DevCluster, DevEvent, DevOptions, DevWatch, NodeState};
+use dunlin_protocol::cluster::{Change, ClusterState};
+use dunlin_ring::MemberState;
 use serde_json::{Value, json};
 
 use super::args::{DevArgs, DevCommand};
+use super::cluster::describe;
 use super::ended::Ended;
 use super::fault::Fault;
 use super::output::{Output, note};
@@ -19,6 +23,8 @@ use super::wait_for;
 const REPLICAS: u8 = 3;
 /// How long nodes may take to become ready.
 const READY_MAX: Duration = Duration::from_secs(60);
+/// How long a cluster that runs may take to answer.
+const ANSWER_MAX: Duration = Duration::from_secs(5);
 /// How often it is looked whether they are.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Where commands look for a cluster that is not named.
@@ -34,6 +40,8 @@ pub(crate) fn server(config: &Path) -> Result<Ended, Fault> {
 pub(crate) fn run(out: &mut Output, args: DevArgs) -> Result<Ended, Fault> {
     match args.command {
         None => start(out, &args),
+        Some(DevCommand::Add { place }) => wait_for(add(out, &place.dir)),
+        Some(DevCommand::Remove { node, place }) => wait_for(remove(out, &place.dir, node)),
         Some(DevCommand::Stop { place }) => stop(out, &place.dir),
         Some(DevCommand::Kill { node, place }) => kill(out, &place.dir, node),
         Some(DevCommand::Restart { node, place }) => restart(out, &place.dir, node),
@@ -101,6 +109,7 @@ async fn run_in_foreground(
                 return;
             }
             DevEvent::Died(error) => error.to_string(),
+            DevEvent::Ended(node) => format!("{} was killed or stopped from elsewhere", node.name),
             DevEvent::Stopping => "stopping".to_owned(),
             DevEvent::Stopped(_) => "stopped".to_owned(),
         };
@@ -162,6 +171,110 @@ fn show_ready(out: &mut Output, cluster: &DevCluster, dir: &Path, how: How) -> i
         How::Foreground => out.line("Stop it: Ctrl-C")?,
     }
     out.flush()
+}
+
+async fn add(out: &mut Output, dir: &Path) -> Result<Ended, Fault> {
+    let mut cluster = DevCluster::open(dir)?;
+    // Before anything is made: without a node that runs there is nobody to tell the new one.
+    let mut watch = DevWatch::connect(&cluster, ANSWER_MAX).await?;
+    let node = cluster.add()?;
+    cluster.start_node(node.number)?;
+    watch.linked(&cluster, node.number, READY_MAX).await?;
+    let (name, address) = (&node.name, &node.address);
+    if out.is_json() {
+        out.json_line(&json!({ "node": name, "address": address, "dir": node.dir }))?;
+        return Ok(Ended::Done);
+    }
+    out.line(&format!(
+        "{name} runs at {address} and is linked. It owns nothing yet. Let it join:"
+    ))?;
+    let cluster_file = match dir == Path::new(DIR_DEFAULT) {
+        true => String::new(),
+        false => format!(
+            " --cluster {}",
+            shell_word(&cluster.cluster_file().to_string_lossy())
+        ),
+    };
+    for command in [&format!("join {name}"), "plan", "apply"] {
+        out.line(&format!("  dunlin cluster {command}{cluster_file}"))?;
+    }
+    Ok(Ended::Done)
+}
+
+/// Refused while the node is a member or holds anything: its data goes with it.
+async fn remove(out: &mut Output, dir: &Path, number: u16) -> Result<Ended, Fault> {
+    let mut cluster = DevCluster::open(dir)?;
+    let name = cluster.node(number)?.name.clone();
+    let mut watch = DevWatch::connect(&cluster, ANSWER_MAX).await?;
+    let id = NodeId::from_name(&name);
+    // The node that is asked may not have heard yet that it is over.
+    let until = Instant::now() + ANSWER_MAX;
+    let mut state = describe(watch.client()).await?;
+    while (is_owner(&state, id) || to_hand_over(&state, id) > 0) && Instant::now() < until {
+        tokio::time::sleep(LOOK_EVERY).await;
+        state = describe(watch.client()).await?;
+    }
+    if is_owner(&state, id) {
+        return Err(Fault::Refused {
+            what: format!("{name} is a member of the cluster"),
+            advice: format!(
+                "let it leave first: dunlin cluster leave {name}, then dunlin cluster apply and \
+                 dunlin cluster moves --watch"
+            ),
+        });
+    }
+    let joins = |change: &Change| match change {
+        Change::Join(new) | Change::Replace { new, .. } => new.id == id,
+        Change::Leave(_) | Change::Zone { .. } | Change::Capacity { .. } | Change::Replicas(_) => {
+            false
+        }
+    };
+    if state.staged.iter().any(|staged| joins(&staged.change)) {
+        return Err(Fault::Refused {
+            what: format!("{name} is staged to join the cluster"),
+            advice: "dunlin cluster cancel takes back what is staged".to_owned(),
+        });
+    }
+    let left = to_hand_over(&state, id);
+    if left > 0 {
+        return Err(Fault::Refused {
+            what: format!("{name} has {left} partitions yet to hand over"),
+            advice: "wait for it: dunlin cluster moves --watch".to_owned(),
+        });
+    }
+    let mut looks = watch.look(&cluster).await.into_iter();
+    let look = looks.find(|look| look.name == name).map(|look| look.state);
+    if let Some(NodeState::Up(status)) = look
+        && status.hints > 0
+    {
+        return Err(Fault::Refused {
+            what: format!("{name} keeps {} hints for others", status.hints),
+            advice: "start the nodes that are down, and try again".to_owned(),
+        });
+    }
+    cluster.remove(number)?;
+    if out.is_json() {
+        out.json_line(&json!({ "node": name, "removed": true }))?;
+    } else {
+        out.line(&format!("{name} is stopped and removed"))?;
+    }
+    Ok(Ended::Done)
+}
+
+/// Whether it may own something. One that has left stays in the layout by which it left, as one that is
+/// leaving.
+fn is_owner(state: &ClusterState, node: NodeId) -> bool {
+    let mut layouts = state.layouts.iter();
+    layouts.any(|applied| {
+        let member = applied.layout.member(node);
+        member.is_some_and(|member| member.state == MemberState::Active)
+    })
+}
+
+fn to_hand_over(state: &ClusterState, node: NodeId) -> u32 {
+    let known = state.nodes.iter().find(|known| known.node == node);
+    let progress = known.and_then(|known| known.progress.as_ref());
+    progress.map_or(0, |progress| progress.handing_over)
 }
 
 fn stop(out: &mut Output, dir: &Path) -> Result<Ended, Fault> {

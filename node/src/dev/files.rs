@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 use dunlin_client::tls::ClusterName;
 
-use super::{DevError, DevOptions};
+use super::{DevError, DevNode, DevOptions};
 use crate::pki::{ClusterAuthority, PkiError};
 
 pub(super) const CLUSTER: &str = "cluster.toml";
@@ -66,16 +66,7 @@ fn write_all(options: &DevOptions, dir: &Path) -> Result<(), DevError> {
         authority.issue_node(&name, now)?.save(dir)?;
         let node_dir = dir.join(&name);
         fs::create_dir(&node_dir).map_err(|source| file(&node_dir, source))?;
-        let config = format!(
-            "name = \"{name}\"\n\
-             cluster_file = \"../{CLUSTER}\"\n\
-             data_dir = \"{DATA}\"\n\
-             \n\
-             [tls]\n\
-             certificate = \"../node-{name}.pem\"\n\
-             key = \"../node-{name}-key.pem\"\n"
-        );
-        write(&node_dir.join(CONFIG), &config)?;
+        write(&node_dir.join(CONFIG), &config_text(&name))?;
         cluster_file.push_str(&format!(
             "\n[[node]]\nname = \"{name}\"\naddress = \"127.0.0.1:{port}\"\nzone = \"{name}\"\n"
         ));
@@ -83,8 +74,85 @@ fn write_all(options: &DevOptions, dir: &Path) -> Result<(), DevError> {
     write(&dir.join(CLUSTER), &cluster_file)
 }
 
+/// The number after all that were ever given, as certificates tell: they stay when a node is removed.
+pub(super) fn next_number(dir: &Path) -> Result<u16, DevError> {
+    let mut last = 0;
+    for entry in fs::read_dir(dir).map_err(|source| file(dir, source))? {
+        let name = entry.map_err(|source| file(dir, source))?.file_name();
+        let name = name.to_str().and_then(|name| name.strip_prefix("node-"));
+        let number = name.and_then(|name| number_of(name.strip_suffix(".pem")?));
+        last = last.max(number.unwrap_or(0));
+    }
+    last.checked_add(1).ok_or(DevError::TooMany)
+}
+
+/// The files of one more node, in a cluster that is there. The cluster file comes last: an attempt that
+/// failed leaves files that nobody reads.
+pub(super) fn add(dir: &Path, number: u16, after: Option<u16>) -> Result<(), DevError> {
+    let name = node_name(number);
+    let authority = ClusterAuthority::load(dir)?;
+    authority.issue_node(&name, SystemTime::now())?.save(dir)?;
+    let next = after.and_then(|port| port.checked_add(1));
+    let bind = |port| UdpSocket::bind((Ipv4Addr::LOCALHOST, port));
+    let socket = next.map_or_else(|| bind(0), |port| bind(port).or_else(|_| bind(0)));
+    let address = socket.and_then(|socket| socket.local_addr());
+    let address = address.map_err(|source| DevError::Port { port: 0, source })?;
+    let node_dir = dir.join(&name);
+    fs::create_dir_all(&node_dir).map_err(|source| file(&node_dir, source))?;
+    let place = format!("address = \"{address}\"\nzone = \"{name}\"\n");
+    let config = format!("{}\n[node]\n{place}", config_text(&name));
+    write(&node_dir.join(CONFIG), &config)?;
+    edit_cluster(dir, |text| format!("{text}{}{place}", seed_head(&name)))
+}
+
+/// Takes a node out of the cluster file, if it is a seed, and then removes its folder.
+pub(super) fn remove(dir: &Path, node: &DevNode) -> Result<(), DevError> {
+    edit_cluster(dir, |text| match text.split_once(&seed_head(&node.name)) {
+        None => text,
+        Some((before, after)) => {
+            let others = after.find("\n[[").and_then(|at| after.get(at..));
+            format!("{before}{}", others.unwrap_or_default())
+        }
+    })?;
+    fs::remove_dir_all(&node.dir).map_err(|source| file(&node.dir, source))
+}
+
+fn seed_head(name: &str) -> String {
+    format!("\n[[seed]]\nname = \"{name}\"\n")
+}
+
+/// Whoever reads the cluster file meanwhile finds the old one or the new one; of two who edit it, one
+/// waits.
+fn edit_cluster(dir: &Path, edit: impl FnOnce(String) -> String) -> Result<(), DevError> {
+    let lock = fs::File::open(dir).and_then(|folder| folder.lock().map(|()| folder));
+    let _lock = lock.map_err(|source| file(dir, source))?;
+    let cluster = dir.join(CLUSTER);
+    let text = fs::read_to_string(&cluster).map_err(|source| file(&cluster, source))?;
+    let unfinished = dir.join(format!("{CLUSTER}.new"));
+    write(&unfinished, &edit(text))?;
+    fs::rename(&unfinished, &cluster).map_err(|source| file(&cluster, source))
+}
+
+fn config_text(name: &str) -> String {
+    format!(
+        "name = \"{name}\"\n\
+         cluster_file = \"../{CLUSTER}\"\n\
+         data_dir = \"{DATA}\"\n\
+         \n\
+         [tls]\n\
+         certificate = \"../node-{name}.pem\"\n\
+         key = \"../node-{name}-key.pem\"\n"
+    )
+}
+
 fn node_name(number: u16) -> String {
     format!("n{number}")
+}
+
+/// The number of a node that was made here, by its name.
+pub(super) fn number_of(name: &str) -> Option<u16> {
+    let number = name.strip_prefix('n')?.parse().ok()?;
+    (node_name(number) == name).then_some(number)
 }
 
 /// The ports of all nodes: those asked for, or free ones, all different.

@@ -115,6 +115,11 @@ impl Process {
         self.signal(node, Signal::KILL)
     }
 
+    /// Whether whoever ended it wanted it: a process that ends by itself leaves its pid file.
+    pub(super) fn is_forgotten(&self) -> bool {
+        !self.pid_file.exists()
+    }
+
     /// Removes the pid file of a process that has ended.
     pub(super) fn forget(&self) -> Result<(), DevError> {
         match fs::remove_file(&self.pid_file) {

@@ -1,12 +1,12 @@
 //! A cluster in the foreground: started, watched, and ended with the program.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::watch::died;
-use super::{DevCluster, DevError, DevWatch, NodeLook, NodeState, Stopped};
+use super::{DevCluster, DevError, DevNode, DevWatch, NodeLook, NodeState, Stopped};
 
 /// How long nodes may take to become ready.
 const READY_MAX: Duration = Duration::from_secs(60);
@@ -20,9 +20,10 @@ pub enum DevEvent<'a> {
     Ready(&'a DevCluster),
     /// How the nodes are; once a second.
     Looked(&'a [NodeLook]),
-    /// A node has ended by itself, or was killed from elsewhere: [`DevError::Died`] has the end of its
-    /// log.
+    /// A node has ended by itself: [`DevError::Died`] has the end of its log.
     Died(&'a DevError),
+    /// A node was killed or stopped from elsewhere.
+    Ended(&'a DevNode),
     /// The nodes are told to stop.
     Stopping,
     /// They have.
@@ -60,7 +61,8 @@ async fn watch(
         watch = connect(cluster) => watch?,
     };
     say(DevEvent::Ready(cluster));
-    let mut down = BTreeSet::new();
+    // Looks in a row that found a node down.
+    let mut down: BTreeMap<u16, u32> = BTreeMap::new();
     let mut ticks = tokio::time::interval(LOOK_EVERY);
     loop {
         tokio::select! {
@@ -69,12 +71,22 @@ async fn watch(
             _ = terminate.recv() => return Ok(()),
             _ = ticks.tick() => {}
         }
+        // Nodes are added from elsewhere. A file that can't be read now is read in a second.
+        let _ = cluster.refresh();
         let looks = watch.look(cluster).await;
         for (node, look) in cluster.nodes().iter().zip(&looks) {
             if look.state != NodeState::Down {
                 down.remove(&node.number);
-            } else if down.insert(node.number) {
-                say(DevEvent::Died(&died(node)));
+                continue;
+            }
+            let looks = down.entry(node.number).or_default();
+            *looks = looks.saturating_add(1);
+            // Not at the first: whoever ended it may be about to say so.
+            if *looks == 2 {
+                match node.process().is_forgotten() {
+                    true => say(DevEvent::Ended(node)),
+                    false => say(DevEvent::Died(&died(node))),
+                }
             }
         }
         say(DevEvent::Looked(&looks));

@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::{Duration, Instant};
 
+use dunlin_client::cluster_file::ClusterFile;
 use dunlin_client::{Client, Options};
 use dunlin_protocol::status::{NodeStatus, StorageState};
 use dunlin_ring::NodeId;
 
+use super::ask::Asking;
 use super::{DevCluster, DevError, DevNode};
 
 /// How often it is looked whether the cluster is ready.
@@ -71,7 +73,10 @@ impl fmt::Display for NodeLook {
             NodeState::Down => write!(f, "{name} down"),
             NodeState::Silent => write!(f, "{name} silent"),
             NodeState::Up(status) => {
-                write!(f, "{name} up: {} rows", status.rows)?;
+                match status.partitions {
+                    0 => write!(f, "{name} up: owns nothing")?,
+                    _ => write!(f, "{name} up: {} rows", status.rows)?,
+                }
                 if status.hints > 0 {
                     write!(f, ", {} hints", status.hints)?;
                 }
@@ -88,6 +93,8 @@ impl fmt::Display for NodeLook {
 #[derive(Debug)]
 pub struct DevWatch {
     client: Client,
+    /// For nodes that are no members.
+    asking: Option<Asking>,
     /// What each node had coordinated when it was last looked at.
     seen: BTreeMap<String, (Instant, u64)>,
 }
@@ -105,8 +112,10 @@ impl DevWatch {
             .connect()
             .await
             .map_err(Box::new)?;
+        let file = ClusterFile::load(cluster.cluster_file())?;
         Ok(Self {
             client,
+            asking: Asking::new(&file),
             seen: BTreeMap::new(),
         })
     }
@@ -146,6 +155,51 @@ impl DevWatch {
         }
     }
 
+    /// Waits until one node runs, and all others that do reach it.
+    ///
+    /// # Errors
+    /// As [`ready`](Self::ready).
+    pub async fn linked(
+        &mut self,
+        cluster: &DevCluster,
+        number: u16,
+        timeout: Duration,
+    ) -> Result<(), DevError> {
+        let until = Instant::now() + timeout;
+        let new = cluster.node(number)?;
+        loop {
+            let mut waiting = Vec::new();
+            for (node, look) in cluster.nodes().iter().zip(self.look(cluster).await) {
+                let reached = |status: &NodeStatus| {
+                    status
+                        .peers
+                        .iter()
+                        .any(|p| p.name == new.name && p.reachable)
+                };
+                match look.state {
+                    NodeState::Down if node.number == number => return Err(died(node)),
+                    NodeState::Silent if node.number == number => {
+                        waiting.push(format!("{} does not answer", new.name));
+                    }
+                    NodeState::Up(status) if node.number != number && !reached(&status) => {
+                        waiting.push(format!("{} does not reach {}", node.name, new.name));
+                    }
+                    NodeState::Down | NodeState::Silent | NodeState::Up(_) => {}
+                }
+            }
+            if waiting.is_empty() {
+                return Ok(());
+            }
+            if Instant::now() >= until {
+                return Err(DevError::NotReady {
+                    after: timeout,
+                    waiting,
+                });
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
     /// How every node is, in order of their numbers.
     pub async fn look(&mut self, cluster: &DevCluster) -> Vec<NodeLook> {
         let mut looks = Vec::new();
@@ -159,9 +213,9 @@ impl DevWatch {
         let state = if node.process().pid().is_none() {
             NodeState::Down
         } else {
-            match self.client.status(NodeId::from_name(&node.name)).await {
-                Ok(status) => NodeState::Up(Box::new(status)),
-                Err(_) => NodeState::Silent,
+            match self.status(node).await {
+                Some(status) => NodeState::Up(Box::new(status)),
+                None => NodeState::Silent,
             }
         };
         let ops_per_second = match &state {
@@ -172,6 +226,14 @@ impl DevWatch {
             name: node.name.clone(),
             state,
             ops_per_second,
+        }
+    }
+
+    async fn status(&self, node: &DevNode) -> Option<NodeStatus> {
+        let id = NodeId::from_name(&node.name);
+        match (self.client.layout().member(id), &self.asking) {
+            (None, Some(asking)) => asking.status(node, STATUS_TIMEOUT).await,
+            (Some(_), _) | (_, None) => self.client.status(id).await.ok(),
         }
     }
 

@@ -40,6 +40,8 @@ pub(crate) struct Dialing {
     pub(crate) config: ClientConfig,
     pub(crate) cluster: ClusterName,
     pub(crate) me: NodeId,
+    /// Where this node is, as it says.
+    pub(crate) address: String,
     pub(crate) birth: BirthId,
     /// Where nodes are by the cluster file, by name: the layout may be older than a node's last move.
     pub(crate) listed: BTreeMap<String, String>,
@@ -80,13 +82,16 @@ struct Target {
 }
 
 /// Whom this node dials: of two members the one with the smaller id dials, so that there is one link and
-/// not two; and who is no member dials all that are.
-fn targets(view: &View, me: NodeId, listed: &BTreeMap<String, String>) -> BTreeMap<NodeId, Target> {
+/// not two; and who is no member, or not where the layout says, dials all that are: they can't find it.
+fn targets(view: &View, dialing: &Dialing) -> BTreeMap<NodeId, Target> {
     let members = view.layouts.members();
-    let is_member = members.iter().any(|member| member.id == me);
+    let (me, listed) = (dialing.me, &dialing.listed);
+    let is_found = members
+        .iter()
+        .any(|member| member.id == me && member.address == dialing.address);
     let others = members
         .iter()
-        .filter(|member| member.id != me && (!is_member || me < member.id));
+        .filter(|member| member.id != me && (!is_found || me < member.id));
     let target = |member: &dunlin_ring::Member| {
         let moved = listed.get(&member.name);
         let moved = moved.filter(|address| **address != member.address);
@@ -119,7 +124,7 @@ pub(crate) async fn keep_all_linked(dialing: Arc<Dialing>, views: Arc<ViewBoard>
     let mut dialed: BTreeMap<NodeId, Dialed> = BTreeMap::new();
     loop {
         let view = Arc::clone(&views.borrow_and_update());
-        let mut wanted = targets(&view, dialing.me, &dialing.listed);
+        let mut wanted = targets(&view, &dialing);
         dialed.retain(|node, dialed| wanted.get(node) == Some(&dialed.target));
         wanted.retain(|node, _| !dialed.contains_key(node));
         for (node, target) in wanted {
@@ -144,10 +149,18 @@ async fn keep_linked(dialing: Arc<Dialing>, node: NodeId, target: Target, purpos
     for address in target.addresses.iter().cycle() {
         if let Some(link) = dialing.links.live(node, purpose) {
             link.closed().await;
+            // Whoever serves it may not have taken note yet, and it must not be found again.
+            dialing.links.forget(node, purpose, &link);
             pause = PAUSE_FIRST;
         }
         let dialed = dial_node(&dialing, &target.name, address, purpose);
-        match tokio::time::timeout(DIAL_TIMEOUT, dialed).await {
+        let dialed = tokio::select! {
+            biased;
+            dialed = tokio::time::timeout(DIAL_TIMEOUT, dialed) => dialed,
+            // The node has dialed this one meanwhile.
+            _ = dialing.links.linked(node, purpose) => continue,
+        };
+        match dialed {
             Ok(Ok(link)) => {
                 failures = 0;
                 pause = PAUSE_FIRST;

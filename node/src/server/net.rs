@@ -91,6 +91,7 @@ impl Net {
         let client_config = dialing.client_config(&core.identity, WireProtocol::Peer)?;
 
         let desk = Arc::clone(&core.desk);
+        let own_address = config.address.clone();
         let (address, cluster) = (config.listen, config.cluster.cluster.clone());
         let (me, birth, counters) = (core.me, core.birth, Arc::clone(&core.counters));
         let listed = config.cluster.listed();
@@ -129,6 +130,7 @@ impl Net {
                     config: client_config,
                     cluster,
                     me,
+                    address: own_address,
                     birth,
                     listed,
                     links: Arc::clone(&thread_links),

@@ -52,6 +52,19 @@ pub(crate) struct DevPlace {
 /// `dunlin dev …`
 #[derive(Debug, Subcommand)]
 pub(crate) enum DevCommand {
+    /// Add a node and start it; it owns nothing until it is let join (dunlin cluster join)
+    Add {
+        #[command(flatten)]
+        place: DevPlace,
+    },
+    /// Stop a node that has left the cluster, and remove it with its data
+    Remove {
+        /// Which, from 1
+        #[arg(value_name = "I", value_parser = clap::value_parser!(u16).range(1..))]
+        node: u16,
+        #[command(flatten)]
+        place: DevPlace,
+    },
     /// Stop all nodes
     Stop {
         #[command(flatten)]
@@ -60,7 +73,7 @@ pub(crate) enum DevCommand {
     /// Kill one node at once, as a power cut would (SIGKILL)
     Kill {
         /// Which, from 1
-        #[arg(value_name = "I", value_parser = clap::value_parser!(u16).range(1..=32))]
+        #[arg(value_name = "I", value_parser = clap::value_parser!(u16).range(1..))]
         node: u16,
         #[command(flatten)]
         place: DevPlace,
@@ -68,7 +81,7 @@ pub(crate) enum DevCommand {
     /// Start one node again, stopping it first if it runs
     Restart {
         /// Which, from 1
-        #[arg(value_name = "I", value_parser = clap::value_parser!(u16).range(1..=32))]
+        #[arg(value_name = "I", value_parser = clap::value_parser!(u16).range(1..))]
         node: u16,
         #[command(flatten)]
         place: DevPlace,

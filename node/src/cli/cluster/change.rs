@@ -171,7 +171,7 @@ impl Source<'_> {
                 advice: "dunlin cluster zone, capacity and leave change a member".to_owned(),
             });
         }
-        let listed = self.file.nodes.iter().find(|listed| listed.name == node);
+        let listed = self.file.listed().find(|listed| listed.name == node);
         let heard = self.state.nodes.iter().find(|known| known.node == id);
         let address = (given.address.as_ref())
             .or(listed.map(|listed| &listed.address))

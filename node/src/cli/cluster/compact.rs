@@ -7,6 +7,7 @@ use std::time::Duration;
 use dunlin_client::Options;
 use serde_json::{Value, json};
 
+use super::shape::active;
 use crate::cli::ended::Ended;
 use crate::cli::fault::{Fault, reason};
 use crate::cli::output::{Output, note};
@@ -21,7 +22,7 @@ pub(super) async fn run(session: &Session, out: &mut Output) -> Result<Ended, Fa
     let client = session.connect(Options::new().timeout(TIMEOUT)).await?;
     let mut ended = Ended::Done;
     let mut nodes = Vec::new();
-    for member in client.layout().members() {
+    for member in active(&client.layout()) {
         let name = &member.name;
         match client.compact(member.id).await {
             Ok(done) if out.is_json() => {

@@ -6,14 +6,15 @@
 
 use std::time::Duration;
 
-use dunlin_client::NodeId;
-use dunlin_protocol::cluster::ClusterState;
+use dunlin_client::{Client, NodeId, Options};
+use dunlin_protocol::cluster::{ClusterRequest, ClusterState};
 use dunlin_ring::{MemberState, Moves};
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 
 use super::shape::{
-    Progress, active, complete, connect, counted, describe, is_running, members, newcomers, newest,
-    node_state, to_fill,
+    Progress, TIMEOUT, active, complete, connect, counted, describe, is_running, members,
+    newcomers, newest, node_state, to_fill,
 };
 use crate::cli::ended::Ended;
 use crate::cli::fault::Fault;
@@ -30,8 +31,10 @@ pub(super) async fn run(session: &Session, out: &mut Output, watch: bool) -> Res
     let client = connect(session).await?;
     let mut shown = None;
     loop {
-        let state = describe(&client).await?;
-        let report = Report::of(&state)?;
+        let mut report = Report::of(&describe(&client).await?)?;
+        if report.is_done() {
+            report = confirmed(&client, report).await?;
+        }
         if shown.as_ref() != Some(&report) {
             report.show(out, watch && shown.is_some())?;
             out.flush()?;
@@ -42,6 +45,25 @@ pub(super) async fn run(session: &Session, out: &mut Output, watch: bool) -> Res
         shown = Some(report);
         tokio::time::sleep(PAUSE).await;
     }
+}
+
+/// A report of a change that is done, if no other node knows better: the one that was asked may not have
+/// heard of the newest layout, or of a node that has still something to do.
+async fn confirmed(client: &Client, report: Report) -> Result<Report, Fault> {
+    let asked = client.with_options(Options::new().timeout(TIMEOUT));
+    let mut asking = JoinSet::new();
+    for member in client.layout().members() {
+        let (client, node) = (asked.clone(), member.id);
+        let describe = ClusterRequest::Describe;
+        asking.spawn(async move { client.shape(Some(node), describe).await.ok() });
+    }
+    for state in asking.join_all().await.into_iter().flatten() {
+        let other = Report::of(&state)?;
+        if !other.is_done() {
+            return Ok(other);
+        }
+    }
+    Ok(report)
 }
 
 /// How far a change is.

@@ -114,13 +114,20 @@ pub(super) fn is_running(state: &ClusterState) -> bool {
         .is_some_and(|newest| newest.id != state.complete)
 }
 
-/// The members of all active layouts, each once, as the newest has them; by name.
+/// The members of all active layouts, each once, as the newest has them; by name. A layout keeps a node
+/// that leaves by it, which is none any more when no other layout is active.
 pub(super) fn members(state: &ClusterState) -> Vec<&Member> {
     let mut members: BTreeMap<NodeId, &Member> = BTreeMap::new();
     for member in state.layouts.iter().flat_map(|l| l.layout.members()) {
         members.entry(member.id).or_insert(member);
     }
-    let mut members: Vec<&Member> = members.into_values().collect();
+    let layouts = || state.layouts.iter();
+    let owners: BTreeSet<NodeId> = layouts()
+        .flat_map(|applied| active(&applied.layout))
+        .map(|member| member.id)
+        .collect();
+    let members = members.into_values();
+    let mut members: Vec<&Member> = members.filter(|m| owners.contains(&m.id)).collect();
     members.sort_by(|a, b| by_name(&a.name, &b.name));
     members
 }

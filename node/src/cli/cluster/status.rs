@@ -39,6 +39,8 @@ enum Word {
     Down(String),
     /// It is there, and no member of the newest layout.
     Outside,
+    /// It has left: it owns nothing, and need not be there.
+    Left,
     /// The cluster file lists it, and nobody has heard of it.
     Unheard,
 }
@@ -49,7 +51,7 @@ pub(super) async fn run(session: &Session, out: &mut Output) -> Result<Ended, Fa
     let client = match session.connect(Options::new().timeout(TIMEOUT)).await {
         Ok(client) => client,
         Err(Fault::Connect(ConnectError::NoneReachable { reasons, .. })) => {
-            let nodes = all_down(file.nodes, &reasons);
+            let nodes = all_down(file.listed().cloned().collect(), &reasons);
             show(out, session, &nodes, None)?;
             return Ok(Ended::No);
         }
@@ -57,7 +59,8 @@ pub(super) async fn run(session: &Session, out: &mut Output) -> Result<Ended, Fa
     };
     let shape = look(&client).await?;
     let verdict = Verdict::of(&shape)?;
-    show(out, session, &nodes_of(file.nodes, &shape), Some(&verdict))?;
+    let listed = file.listed().cloned().collect();
+    show(out, session, &nodes_of(listed, &shape), Some(&verdict))?;
     Ok(Ended::Done)
 }
 
@@ -85,8 +88,10 @@ fn show(
     }
     out.line("")?;
     table(nodes).show(out)?;
+    let left = nodes.iter().filter(|node| node.word == Word::Left);
+    let left: Vec<&str> = left.map(|node| &*node.name).collect();
     for node in nodes {
-        for line in remarks(node, session) {
+        for line in remarks(node, &left, session) {
             let name = out.alarming(&node.name);
             out.line(&format!("{name}: {line}"))?;
         }
@@ -118,6 +123,10 @@ fn nodes_of(listed: Vec<ClusterFileNode>, shape: &Shape) -> Vec<Node> {
 fn word(shape: &Shape, name: &str) -> Word {
     let id = NodeId::from_name(name);
     let known = super::shape::node_state(&shape.state, id);
+    let is_member = members(&shape.state).iter().any(|member| member.id == id);
+    if !is_member && shape.said.contains_key(&id) {
+        return Word::Left;
+    }
     match (shape.said.get(&id), known) {
         (Some(Ok(status)), _) => Word::Said(Box::new(status.clone())),
         (Some(Err(reason)), _) => Word::Down(reason.clone()),
@@ -162,6 +171,7 @@ fn table(nodes: &[Node]) -> Table {
         let cells = match &node.word {
             Word::Said(status) => cells(status),
             Word::Down(_) => vec!["down".to_owned()],
+            Word::Left => vec!["has left".to_owned()],
             Word::Outside | Word::Unheard => vec!["no member".to_owned()],
         };
         let place = [node.name.clone(), node.address.clone()];
@@ -199,8 +209,8 @@ fn state(status: &NodeStatus) -> &'static str {
     }
 }
 
-/// What a number in a table does not say.
-fn remarks(node: &Node, session: &Session) -> Vec<String> {
+/// What a number in a table does not say. Nodes that have left are not missed.
+fn remarks(node: &Node, left: &[&str], session: &Session) -> Vec<String> {
     let status = match &node.word {
         Word::Said(status) => status,
         Word::Down(reason) => return vec![format!("down: {reason}")],
@@ -208,6 +218,7 @@ fn remarks(node: &Node, session: &Session) -> Vec<String> {
             let join = paste(session, &format!("cluster join {}", node.name));
             return vec![format!("it is there, and no member: {join} takes it in")];
         }
+        Word::Left => return Vec::new(),
         Word::Unheard => {
             return vec!["in the cluster file; no member, and nobody has heard of it".to_owned()];
         }
@@ -242,7 +253,7 @@ fn remarks(node: &Node, session: &Session) -> Vec<String> {
     let away: Vec<&str> = status
         .peers
         .iter()
-        .filter(|peer| !peer.reachable)
+        .filter(|peer| !peer.reachable && !left.contains(&&*peer.name))
         .map(|peer| peer.name.as_str())
         .collect();
     if !away.is_empty() {
@@ -261,6 +272,7 @@ fn json_of(node: &Node) -> Value {
         Word::Said(status) => json!({ "up": true, "member": true, "status": status }),
         Word::Down(reason) => json!({ "up": false, "member": true, "reason": reason }),
         Word::Outside => json!({ "up": true, "member": false }),
+        Word::Left => json!({ "up": false, "member": false, "left": true }),
         Word::Unheard => json!({ "up": false, "member": false }),
     };
     object["name"] = json!(node.name);
@@ -270,6 +282,9 @@ fn json_of(node: &Node) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use dunlin_client::status::PeerStatus;
+    use dunlin_ring::MemberState;
+
     use super::super::samples;
     use super::*;
     use crate::cli::args::Global;
@@ -292,7 +307,7 @@ mod tests {
             json: false,
             hex: false,
         });
-        super::remarks(node, &session)
+        super::remarks(node, &["n7"], &session)
     }
 
     fn listed(name: &str, address: &str) -> ClusterFileNode {
@@ -323,6 +338,33 @@ mod tests {
         for part in ["journal ends early", "3 partitions", "refused"] {
             assert!(remarks.contains(part), "{remarks}");
         }
+    }
+
+    #[test]
+    fn a_node_that_has_left_is_not_missed() {
+        let peer = |name: &str| PeerStatus {
+            name: name.to_owned(),
+            ..PeerStatus::default()
+        };
+        let status = NodeStatus {
+            peers: vec![peer("n7"), peer("n8")],
+            ..NodeStatus::default()
+        };
+        assert_eq!(remarks(&said(status)), ["it cannot reach n8"]);
+        let mut shape = samples::shape(samples::state(3), &["n2"]);
+        for applied in &mut shape.state.layouts {
+            let mut members = applied.layout.members().to_vec();
+            for member in members.iter_mut().filter(|member| member.name == "n2") {
+                member.state = MemberState::Leaving;
+            }
+            let mut new = members[0].clone();
+            (new.id, new.name) = (NodeId::from_name("n4"), "n4".to_owned());
+            new.state = MemberState::Active;
+            members.push(new);
+            applied.layout = applied.layout.next(members, 2).unwrap();
+        }
+        assert_eq!(word(&shape, "n2"), Word::Left);
+        assert!(!shape.down().contains(&NodeId::from_name("n2")));
     }
 
     #[test]

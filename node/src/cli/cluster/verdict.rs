@@ -11,7 +11,9 @@ use dunlin_ring::{Moves, Tolerance};
 use serde_json::{Value, json};
 
 use super::plan_text::{tolerates, tolerates_json};
-use super::shape::{Progress, Shape, complete, counted, is_running, members, name_all, newest};
+use super::shape::{
+    Progress, Shape, by_name, complete, counted, is_running, members, name_all, newest,
+};
 use crate::cli::fault::Fault;
 
 /// How the cluster is.
@@ -56,10 +58,11 @@ impl Verdict {
         let (from, to) = (complete(state)?, newest(state)?);
         let moves = Moves::between(&from.layout, &to.layout);
         let members = members(state);
-        let answered: Vec<&NodeStatus> = members
-            .iter()
-            .filter_map(|member| shape.said.get(&member.id)?.as_ref().ok())
-            .collect();
+        // A node that has left may keep hints for others.
+        let answers = shape.said.values();
+        let mut answered: Vec<&NodeStatus> =
+            answers.filter_map(|said| said.as_ref().ok()).collect();
+        answered.sort_by(|a, b| by_name(&a.name, &b.name));
         let behind: Vec<Behind> = answered
             .iter()
             .map(|status| {

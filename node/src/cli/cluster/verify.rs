@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
+use super::shape::active;
 use crate::cli::ended::Ended;
 use crate::cli::fault::{Fault, reason};
 use crate::cli::output::Output;
@@ -119,7 +120,7 @@ async fn ask_all(
 async fn down(client: &Client, layout: &Layout) -> BTreeMap<NodeId, String> {
     let client = client.with_options(Options::new().timeout(GREETING_TIMEOUT));
     let mut greeting = JoinSet::new();
-    for member in layout.members() {
+    for member in active(layout) {
         let (client, node) = (client.clone(), member.id);
         greeting.spawn(async move { (node, client.status(node).await) });
     }
