@@ -14,9 +14,10 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::Arc;
 
-use dunlin_engine::{Effect, Input, Now, ReplyTo, Time, TimerId};
+use dunlin_engine::{Effect, Input, Note, Now, ReplyTo, Time, TimerId};
 use dunlin_protocol::response::Answer;
 use dunlin_storage::BatchId;
+use tokio::sync::mpsc::UnboundedSender;
 
 use crate::board::ViewBoard;
 use crate::clock::Clock;
@@ -26,6 +27,7 @@ use crate::driver::notes::NoteLog;
 use crate::driver::part::{Part, PartId, PartMessage};
 use crate::links::PeerLinks;
 use crate::listener::clients::Asker;
+use crate::server::ServerError;
 use crate::writer::{Submission, WriterHandle};
 
 pub(crate) mod inbox;
@@ -95,6 +97,8 @@ pub(crate) struct Wiring {
     pub(crate) clock: Clock,
     pub(crate) views: Arc<ViewBoard>,
     pub(crate) counters: Arc<NodeCounters>,
+    /// Where it is said that the node has to end.
+    pub(crate) failed: UnboundedSender<ServerError>,
 }
 
 /// Drives `part` until it is told to stop.
@@ -239,7 +243,14 @@ impl<P: Part> Driver<P> {
             }
             // Inspections are answered where they are asked.
             Effect::Report { .. } => {}
-            Effect::Note(note) => self.notes.write(note),
+            Effect::Note(note) => {
+                if let Note::Replaced { address } = &note {
+                    let address = address.clone();
+                    // Nobody is left to tell if the node is gone already.
+                    let _ = self.wiring.failed.send(ServerError::Replaced { address });
+                }
+                self.notes.write(note);
+            }
         }
     }
 

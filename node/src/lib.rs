@@ -32,6 +32,7 @@ mod links;
 mod listener;
 mod logging;
 mod status;
+mod twin;
 mod writer;
 
 pub use data_dir::DataDirError;

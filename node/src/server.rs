@@ -102,6 +102,28 @@ pub enum ServerError {
         /// What the system says.
         source: std::io::Error,
     },
+    /// Another process of this node lives. This one has talked to nobody and taken no write.
+    #[error(
+        "node {name} lives already, at {address}: this second process of it ends, which has told nobody \
+         anything and taken no write. Start a node once; a copy of its machine, disk or configuration needs \
+         a name, a certificate and an empty data directory of its own"
+    )]
+    Twin {
+        /// Which node.
+        name: String,
+        /// Where it lives.
+        address: String,
+    },
+    /// A later process of this node has been started elsewhere and takes its place. What this one
+    /// acknowledged is on its disk and at the other owners.
+    #[error(
+        "a later process of this node is at {address} and takes its place: this one ends; see that only one \
+         of the two is started"
+    )]
+    Replaced {
+        /// Where the other one is.
+        address: String,
+    },
     /// The system refuses a thread, a runtime, a signal or random numbers.
     #[error("cannot {action}: {reason}")]
     System {
@@ -215,6 +237,7 @@ impl Server {
                 clock: core.clock,
                 views: Arc::clone(&core.views),
                 counters: Arc::clone(&core.counters),
+                failed: failed.clone(),
             };
             let inbox = core.parts.of(id).map(Arc::clone);
             spawn(&id.to_string(), &failed, move || {

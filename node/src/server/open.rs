@@ -24,6 +24,7 @@ use crate::join::{self, Asker};
 use crate::links::{Call, PeerLinks};
 use crate::listener::clients::Gate;
 use crate::status::Desk;
+use crate::twin;
 use crate::writer::WriterParts;
 use crate::writer::board::StorageBoard;
 use crate::writer::watchdog::Stopwatch;
@@ -259,6 +260,7 @@ async fn origin(
     let knowledge = knowledge.ok_or_else(|| ServerError::Unclaimed {
         dir: config.data_dir.clone(),
     })?;
+    twin::look(config, identity, &knowledge).await?;
     if claim != Claim::Ours(birth) {
         data_dir::claim(&config.data_dir, cluster, &config.name, birth)?;
     }
