@@ -23,7 +23,7 @@ use dunlin_protocol::request::Request;
 use dunlin_protocol::response::Answer;
 use dunlin_protocol::status::{PeerStatus, StorageState};
 use dunlin_protocol::{Bucket, BucketName, Failure};
-use dunlin_ring::{BucketId, NodeId};
+use dunlin_ring::{BucketId, MemberState, NodeId};
 use dunlin_storage::{Batch, BatchId};
 
 use crate::cluster::{Knowledge, buckets_of, stage};
@@ -59,6 +59,8 @@ pub struct Control {
     pub(crate) rng: fastrand::Rng,
     pub(crate) hlc: HlcClock,
     storage: StorageState,
+    /// The newest layout that the disk has, and the one that is on its way there.
+    layouts_kept: (Option<LayoutId>, Option<LayoutId>),
     staged: Batch,
     last_batch: BatchId,
     commits: Commits<Kept>,
@@ -87,6 +89,8 @@ enum Kept {
     Own(u64),
     /// A change that a peer wants confirmed.
     Peer { to: NodeId, confirm: u64 },
+    /// The layouts up to this one: this node may say that it follows it.
+    Layouts(LayoutId),
 }
 
 /// A change that peers are being told of.
@@ -153,6 +157,7 @@ impl Control {
             rng,
             hlc: HlcClock::default(),
             storage: StorageState::Ready,
+            layouts_kept: (None, None),
             staged,
             last_batch: BatchId {
                 generation: 0,
@@ -191,6 +196,11 @@ impl Control {
             ..PeerStatus::default()
         };
         self.view.peers.iter().map(status).collect()
+    }
+
+    /// What it knows of its cluster: a node that knows nothing yet starts with it.
+    pub fn knowledge(&self) -> &Knowledge {
+        &self.knowledge
     }
 
     /// What happened since the start.
@@ -242,6 +252,7 @@ impl Control {
                 }
             }
             Input::CommitRefused(_) => {
+                self.layouts_kept.1 = None;
                 for kept in self.commits.refused() {
                     if let Kept::Own(number) = kept
                         && let Some(telling) = self.telling.remove(&number)
@@ -417,6 +428,7 @@ impl Control {
             }
         }
         self.note_layouts(&layouts_before, effects);
+        self.keep_layouts();
         self.follow(now, effects);
         self.publish(effects);
     }
@@ -442,6 +454,18 @@ impl Control {
         }
     }
 
+    /// Has this node told when the newest layout is on its disk.
+    fn keep_layouts(&mut self) {
+        let newest = self.knowledge.layouts().target().id;
+        let (kept, on_its_way) = self.layouts_kept;
+        let is_known = [kept, on_its_way].contains(&Some(newest));
+        if !is_known && self.storage == StorageState::Ready {
+            self.layouts_kept.1 = Some(newest);
+            let waiting = Kept::Layouts(newest);
+            self.commits.wait(AckWhen::Synced, waiting);
+        }
+    }
+
     /// Says how far this node is with the newest layout, if that has changed, and whether the layout is
     /// complete by what the others said.
     fn follow(&mut self, now: Now, effects: &mut Vec<Effect>) {
@@ -449,8 +473,16 @@ impl Control {
         let all_follow = self.shards.iter().all(|shard| shard.newest == newest);
         let filling = self.shards.iter().map(|shard| shard.filling).sum();
         let handing_over = self.shards.iter().map(|shard| shard.handing_over).sum();
-        let acked = all_follow && self.shards.iter().all(|shard| shard.acked);
+        // Ordering: a node that says it follows a layout must still know it after a crash. Others rely on
+        // it to write by nothing older.
+        let kept = self.layouts_kept.0 == Some(newest);
+        let acked = kept && all_follow && self.shards.iter().all(|shard| shard.acked);
         let known = self.knowledge.progress(self.me);
+        if let Some(known) = known {
+            // Its later word counts, so it must be later, whatever became of the clock.
+            let any = self.hlc.observe(known.said, now.wall, u64::MAX);
+            debug_assert!(any.is_ok());
+        }
         let progress = NodeProgress {
             node: self.me,
             said: self.hlc.tick(now.wall),
@@ -460,7 +492,10 @@ impl Control {
             },
             synced: match acked && filling == 0 {
                 true => Some(newest),
-                false => known.and_then(|known| known.synced),
+                // It may have lost what it held.
+                false => known
+                    .and_then(|known| known.synced)
+                    .filter(|synced| *synced != newest),
             },
             filling,
             handing_over,
@@ -502,19 +537,30 @@ impl Control {
         may
     }
 
-    /// Whether every node that can be reached decides by the newest layout.
+    /// Whether every node decides by the newest layout, but for those that it does without and that can't
+    /// be reached: an operator has given them up.
     fn is_settled(&self, layouts: &ActiveLayouts) -> bool {
         let newest = layouts.newest().id;
         let follows = |node: NodeId| {
             let acked = self.knowledge.progress(node).and_then(|known| known.acked);
             acked.is_some_and(|acked| acked >= newest)
         };
+        let stays = |node: NodeId| {
+            let member = layouts.newest().layout.member(node);
+            member.is_some_and(|member| member.state == MemberState::Active)
+        };
         let mut nodes = self.peers.nodes().into_iter().chain([self.me]);
-        nodes.all(|node| follows(node) || (node != self.me && !self.is_reachable(node)))
+        nodes.all(|node| {
+            follows(node) || (node != self.me && !stays(node) && !self.is_reachable(node))
+        })
     }
 
     fn kept(&mut self, kept: Kept, now: Now, effects: &mut Vec<Effect>) {
         match kept {
+            Kept::Layouts(layout) => {
+                self.layouts_kept.0 = self.layouts_kept.0.max(Some(layout));
+                self.follow(now, effects);
+            }
             Kept::Peer { to, confirm } => {
                 let message = ControlMessage::Kept { confirm };
                 effects.push(Effect::Send {
@@ -659,6 +705,7 @@ impl Control {
         for number in late {
             self.settle_telling(number, now, effects);
         }
+        self.keep_layouts();
         // Round trips change with every round, and shards choose by them.
         self.publish(effects);
         let at = now.time.plus_ms(self.options.ping_every_ms);

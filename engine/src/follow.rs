@@ -60,6 +60,11 @@ impl Shard {
         }
         if before.layouts != self.view.layouts {
             self.handover.forget();
+            // Whoever is no owner any more may have given up what it was asked for. What it still has
+            // it offers anew.
+            let view = &self.view;
+            self.repair
+                .forget_pulls_from(|partition, node| !view.co_owners(partition).contains(&node));
             self.gain(effects);
         }
         self.tell_follows(effects);

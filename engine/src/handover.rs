@@ -29,6 +29,13 @@ impl Handover {
     pub(crate) fn forget(&mut self) {
         self.held.clear();
     }
+
+    /// The node was away: what it held then it may have lost since.
+    pub(crate) fn peer_is_back(&mut self, node: NodeId) {
+        for held in self.held.values_mut() {
+            held.remove(&node);
+        }
+    }
 }
 
 impl Shard {
@@ -50,17 +57,13 @@ impl Shard {
                 // learn of them.
                 self.replica.mark_whole(partition);
             }
-            let clock = self.replica.clock(partition);
-            let held = self.handover.held.entry(partition).or_default();
-            held.retain(|_, of| of == clock);
-            let owners = self.view.readers(partition);
-            if owners.iter().all(|owner| held.contains_key(owner)) {
-                self.give_up_partition(partition, effects);
+            if self.give_up_what_owners_hold(partition, effects) {
                 continue;
             }
-            for owner in owners {
+            let held = self.handover.held.entry(partition).or_default();
+            for owner in self.view.readers(partition) {
                 if !held.contains_key(owner) && self.view.is_reachable(*owner) {
-                    let clock = clock.clone();
+                    let clock = self.replica.clock(partition).clone();
                     let message = RepairMessage::Offer { clock };
                     effects.push(repair_to(*owner, partition, message));
                 }
@@ -68,10 +71,29 @@ impl Shard {
         }
     }
 
+    /// Whether all owners hold what this node has now, so that it has given the partition up.
+    fn give_up_what_owners_hold(
+        &mut self,
+        partition: PartitionId,
+        effects: &mut Vec<Effect>,
+    ) -> bool {
+        let clock = self.replica.clock(partition);
+        let held = self.handover.held.entry(partition).or_default();
+        held.retain(|_, of| of == clock);
+        let owners = self.view.readers(partition);
+        let all_hold = owners.iter().all(|owner| held.contains_key(owner));
+        if all_hold {
+            self.give_up_partition(partition, effects);
+        }
+        all_hold
+    }
+
     fn give_up_partition(&mut self, partition: PartitionId, effects: &mut Vec<Effect>) {
         self.handover.held.remove(&partition);
         match self.replica.give_up(partition) {
             Ok(()) => {
+                // Reads that count this node look at what it holds when they end.
+                self.give_up_reads(Some(partition), effects);
                 self.repair.forget_partition(partition);
                 self.scrub.forget_partition(partition);
                 self.counters.add("partitions_given_up");
@@ -106,9 +128,23 @@ impl Shard {
         }
     }
 
-    pub(crate) fn held_by(&mut self, from: NodeId, partition: PartitionId, clock: Clock) {
+    /// An owner holds all up to this clock.
+    pub(crate) fn held_by(
+        &mut self,
+        from: NodeId,
+        partition: PartitionId,
+        clock: Clock,
+        effects: &mut Vec<Effect>,
+    ) {
+        if !self.not_owned().contains(&partition) {
+            return;
+        }
         let held = self.handover.held.entry(partition).or_default();
         held.insert(from, clock);
+        let unclaimed = self.replica.has_unclaimed(partition);
+        if !unclaimed || self.replica.transfer(partition).is_some() {
+            self.give_up_what_owners_hold(partition, effects);
+        }
     }
 
     pub(crate) fn handed_over(to: NodeId, partition: PartitionId, clock: Clock) -> Effect {

@@ -113,6 +113,11 @@ impl Repair {
     }
 
     /// What was pulled and compared so far does not count: everything is to be pulled again.
+    pub(crate) fn forget_pulls_from(&mut self, is_gone: impl Fn(PartitionId, NodeId) -> bool) {
+        self.wanted.retain(|(p, from)| !is_gone(*p, *from));
+        self.pulls.retain(|p, pull| !is_gone(*p, pull.from));
+    }
+
     pub(crate) fn forget_pulls(&mut self, partition: PartitionId) {
         if let Some(compared) = self.partitions.get_mut(&partition) {
             compared.pulled_from.clear();
@@ -288,8 +293,12 @@ impl Shard {
     ) -> bool {
         let compared = self.repair.partitions.entry(partition).or_default();
         let news = compared.equal_at.insert(node, hash) != Some(hash);
-        compared.pulled_from.insert(node);
-        self.repair.wanted.remove(&(partition, node));
+        if !self.view.gains(partition) {
+            compared.pulled_from.insert(node);
+        }
+        if !self.view.gains(partition) {
+            self.repair.wanted.remove(&(partition, node));
+        }
         self.replica.note_peer_clock(partition, node, clock);
         self.check_filled(partition, effects);
         news
@@ -302,12 +311,19 @@ impl Shard {
         }
         let sources = self.view.sources(partition);
         let compared = self.repair.partitions.entry(partition).or_default();
-        if !sources
-            .iter()
-            .all(|node| compared.pulled_from.contains(node))
-        {
+        let missing: Vec<NodeId> = sources
+            .into_iter()
+            .filter(|node| !compared.pulled_from.contains(node))
+            .collect();
+        if !missing.is_empty() {
+            if self.view.gains(partition) {
+                // Equal clocks prove nothing: the message that said so may be older than the layout.
+                let missing = missing.into_iter().map(|node| (partition, node));
+                self.repair.wanted.extend(missing);
+            }
             return;
         }
+        let compared = self.repair.partitions.entry(partition).or_default();
         compared.pulled_from.clear();
         if !self.replica.is_whole(partition) {
             self.replica.mark_whole(partition);
@@ -433,7 +449,7 @@ impl Shard {
             }
             RepairMessage::Fetched { rows, clock } => self.fetched(partition, &rows, &clock),
             RepairMessage::Held { clock } => {
-                self.held_by(from, partition, clock);
+                self.held_by(from, partition, clock, effects);
                 Ok(())
             }
             RepairMessage::Whole {

@@ -444,7 +444,7 @@ impl Shard {
         self.upkeep.forget();
         effects.push(Effect::Note(Note::RolledBack));
         self.counters.add("rolled_back");
-        self.give_up_reads(effects);
+        self.give_up_reads(None, effects);
         for waiting in self.commits.refused() {
             match waiting {
                 Waiting::Own(op) => self.own_copy_lost(op, now, effects),
@@ -461,8 +461,18 @@ impl Shard {
     }
 
     /// What others said was relative to what this node held then, and no longer does.
-    fn give_up_reads(&mut self, effects: &mut Vec<Effect>) {
-        let is_read = |operation: &Operation| matches!(operation, Operation::Gather(_));
+    pub(crate) fn give_up_reads(&mut self, of: Option<PartitionId>, effects: &mut Vec<Effect>) {
+        let is_read = |operation: &Operation| match operation {
+            Operation::Gather(gather) => of.is_none_or(|of| gather.partition() == of),
+            Operation::Write(_)
+            | Operation::Forward(_)
+            | Operation::Digest(_)
+            | Operation::Probe(_) => false,
+        };
+        let failure = match of {
+            None => Failure::StorageFull,
+            Some(_) => Failure::NotOwner,
+        };
         let reads = self
             .operations
             .iter()
@@ -470,7 +480,7 @@ impl Shard {
         let reads: Vec<PeerOp> = reads.map(|(op, _)| *op).collect();
         for op in reads {
             if let Some(Operation::Gather(gather)) = self.operations.remove(&op) {
-                self.fail(gather.origin(), Failure::StorageFull, effects);
+                self.fail(gather.origin(), failure.clone(), effects);
             }
         }
     }
@@ -487,6 +497,7 @@ impl Shard {
             // Whoever was away may come back with another disk: compare everything anew.
             self.repair.peer_is_back(node);
             self.handoff.peer_is_back(node);
+            self.handover.peer_is_back(node);
         }
         self.handoff_round_once(now, effects);
     }

@@ -85,6 +85,9 @@ impl Shard {
                 .to_remove
                 .extend(self.replica.owned().map(|p| (bucket, p)));
         }
+        // What was given up goes as a whole.
+        let replica = &self.replica;
+        self.upkeep.to_remove.retain(|(_, p)| replica.owns(*p));
         let Some((bucket, partition)) = self.upkeep.to_remove.first().copied() else {
             return false;
         };

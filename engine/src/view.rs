@@ -151,27 +151,26 @@ impl View {
         owners
     }
 
-    /// From whom everything has to be pulled before this node counts for a partition: the owners that
-    /// reads go to. Of those that can't be reached the ones are left out that the newest layout does
-    /// without: an operator has given them up.
+    /// From whom everything has to be pulled before this node counts for a partition: the owners under
+    /// any active layout, for any of them may be complete already by what others know, and then they
+    /// write by nothing older. Of those that can't be reached the ones are left out that the newest
+    /// layout does without: an operator has given them up.
     pub fn sources(&self, partition: PartitionId) -> Vec<NodeId> {
         let given_up = |node: NodeId| {
             let member = self.newest().member(node);
             !self.is_reachable(node)
                 && member.is_none_or(|member| member.state == MemberState::Leaving)
         };
-        let owners = self.readers(partition).iter().copied();
+        let mut owners = self.co_owners(partition);
+        owners.retain(|node| !given_up(*node));
         owners
-            .filter(|node| *node != self.me && !given_up(*node))
-            .collect()
     }
 
-    /// Whether this node owns a partition under the newest layout only, so that it has to be filled
-    /// before that layout is complete.
+    /// Whether this node owns a partition under the newest layout, and does not under some older one
+    /// that is active, so that it has to be filled before the newest is complete.
     pub fn gains(&self, partition: PartitionId) -> bool {
-        self.layouts.is_changing()
-            && self.newest().is_owner(self.me, partition)
-            && !self.complete().is_owner(self.me, partition)
+        let owns = |applied: &AppliedLayout| applied.layout.is_owner(self.me, partition);
+        owns(self.layouts.newest()) && !self.layouts.all().all(owns)
     }
 
     /// Whether a message to the node is worth sending. This node always is.

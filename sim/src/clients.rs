@@ -48,7 +48,8 @@ impl World {
             Some(action) => action,
             None => self.draw_action(client),
         };
-        let node = self.rng.usize(..self.nodes.len());
+        let nodes = self.asked_nodes();
+        let node = nodes[self.rng.usize(..nodes.len())];
         let timeout_ms = self.options.client_timeout_ms;
         self.ask(client, node, action, timeout_ms);
     }
@@ -77,6 +78,7 @@ impl World {
             start,
             end,
             outcome,
+            read_among: Vec::new(),
         });
         let from = self.nodes.len() + client;
         for delay in self.network.send(&mut self.rng, from, node, false) {
@@ -157,6 +159,7 @@ impl World {
                 }
             }
             Action::Drop(name) => parsed(name).map_or(Request::ListBuckets, Request::DropBucket),
+            Action::Reshape(request) => Request::Cluster(request.clone()),
         }
     }
 
@@ -174,6 +177,7 @@ impl World {
                 Outcome::Bucket(Box::new(bucket))
             }
             Answer::Bucket(bucket) => Outcome::Bucket(Box::new(bucket)),
+            Answer::Cluster(shape) => Outcome::Shape(shape),
             Answer::Failed(failure) => Outcome::Failed(failure),
             // Never asked for.
             Answer::Layout(_)
@@ -181,7 +185,6 @@ impl World {
             | Answer::Status(_)
             | Answer::Digest(_)
             | Answer::Explained(_)
-            | Answer::Cluster(_)
             | Answer::Compacted { .. } => Outcome::Failed(Failure::NotUnderstood),
         };
         self.conclude(reply_to, outcome);
@@ -209,6 +212,7 @@ impl World {
             Outcome::Written(_) => "writes acknowledged",
             Outcome::Read(_) => "reads answered",
             Outcome::Bucket(_) => "bucket changes",
+            Outcome::Shape(_) => "operators answered",
             Outcome::Failed(_) if outcome.is_not_applied() => "requests refused",
             Outcome::Failed(_) | Outcome::NoAnswer | Outcome::Pending => "outcomes unknown",
             Outcome::NotSent => "requests not sent",
@@ -219,6 +223,7 @@ impl World {
         let (client, op) = (op.client, op.clone());
         self.note_gone(&op);
         if client >= self.clients.len() {
+            self.operator_heard(client, &op);
             return;
         }
         self.learn(client, &op);
@@ -334,6 +339,10 @@ fn is_idempotent(action: &Action) -> bool {
     }
     match action {
         Action::Write { op, .. } => plain(op),
-        Action::Read { .. } | Action::Keys { .. } | Action::Create(_) | Action::Drop(_) => false,
+        Action::Read { .. }
+        | Action::Keys { .. }
+        | Action::Create(_)
+        | Action::Drop(_)
+        | Action::Reshape(_) => false,
     }
 }

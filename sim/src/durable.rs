@@ -18,11 +18,17 @@ use dunlin_storage::{Batch, Keyspace, Kv, MemoryKv};
 
 use crate::ledger::Name;
 
+/// The flag of a partition that was given up.
+const GIVEN_UP: u8 = 8;
+/// The flag of a partition whose rows lie under an epoch of their own, which is stored beside it.
+const ROWS_EPOCH: u8 = 16;
+
 /// What one batch says about events.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Footprint {
     logged: Vec<(PartitionId, u32, Dot)>,
     records: Vec<(PartitionId, u32, Clock)>,
+    given_up: Vec<PartitionId>,
     hints: Vec<(NodeId, Dot)>,
     hints_gone: Vec<(NodeId, Dot)>,
 }
@@ -33,6 +39,9 @@ impl Footprint {
         for (keyspace, key, value) in batch.iter() {
             match (keyspace, value) {
                 (Keyspace::Log, Some(_)) => footprint.logged.extend(log_key(key)),
+                (Keyspace::Clocks, Some(value)) if value.get(1) == Some(&GIVEN_UP) => {
+                    footprint.given_up.extend(partition_at(key));
+                }
                 (Keyspace::Clocks, Some(value)) => footprint.records.extend(record(key, value)),
                 (Keyspace::Hints, Some(_)) => footprint.hints.extend(hint_key(key)),
                 (Keyspace::Hints, None) => footprint.hints_gone.extend(hint_key(key)),
@@ -40,6 +49,11 @@ impl Footprint {
             }
         }
         footprint
+    }
+
+    /// The partitions that are not held any more.
+    pub(crate) fn given_up(&self) -> &[PartitionId] {
+        &self.given_up
     }
 
     /// The events that it brings, each as an owner's copy or as a hint for someone.
@@ -93,6 +107,9 @@ impl Durable {
             if held.0 == epoch {
                 held.1.add(dot);
             }
+        }
+        for partition in footprint.given_up {
+            self.claims.remove(&partition);
         }
         let named = |(owner, dot): (NodeId, Dot)| (Name::of(&dot), owner);
         self.hints.extend(footprint.hints.into_iter().map(named));
@@ -172,9 +189,13 @@ fn hint_key(key: &[u8]) -> Option<(NodeId, Dot)> {
     Some((NodeId(u64_at(key, 0)?), dot))
 }
 
-/// version 1 | flags 1 | epoch 4 | length 4 | clock ...
+/// version 1 | flags 1 | epoch 4 | rows' epoch 4, if there is a flag | length 4 | clock ...
 fn record(key: &[u8], value: &Bytes) -> Option<(PartitionId, u32, Clock)> {
-    let end = 10 + u32_at(value, 6)? as usize;
-    let clock = (end <= value.len()).then(|| Clock::decode(&value.slice(10..end)).ok())??;
+    let at = match value.get(1)? & ROWS_EPOCH {
+        0 => 6,
+        _ => 10,
+    };
+    let end = at + 4 + u32_at(value, at)? as usize;
+    let clock = (end <= value.len()).then(|| Clock::decode(&value.slice(at + 4..end)).ok())??;
     Some((partition_at(key)?, u32_at(value, 2)?, clock))
 }

@@ -20,6 +20,8 @@ pub(crate) enum FaultEnd {
     Heal(u64),
     /// A node starts.
     Boot(usize),
+    /// A node that was thought dead starts.
+    Return(usize),
     /// A disk has room.
     Room(usize),
     /// A process whose disk failed dies.
@@ -177,6 +179,7 @@ impl World {
                 self.network.heal(split);
             }
             FaultEnd::Boot(node) => self.boot(node),
+            FaultEnd::Return(node) => self.comes_back(node),
             FaultEnd::Room(node) => {
                 self.nodes[node].kv.set_space(DiskSpace::Ample);
                 self.notice(node, StorageState::Ready);

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use dunlin_crdt::{Clock, Dot, Kind, OpId};
+use dunlin_protocol::cluster::{ClusterRequest, ClusterState};
 use dunlin_protocol::request::{Query, ReadOptions, WriteOp, WriteOptions};
 use dunlin_protocol::response::{ReadAnswer, Receipt};
 use dunlin_protocol::{Bucket, DataEffect, Failure};
-use dunlin_ring::{BucketId, PartitionId};
+use dunlin_ring::{BucketId, NodeId, PartitionId};
 
 /// One request of a client.
 #[derive(Clone, Debug)]
@@ -22,6 +23,8 @@ pub(crate) struct Op {
     pub(crate) end: u64,
     /// What the client knows of it.
     pub(crate) outcome: Outcome,
+    /// The owners among whom the node that was asked looked for an answer, where it did so itself.
+    pub(crate) read_among: Vec<NodeId>,
 }
 
 /// What was asked.
@@ -66,6 +69,8 @@ pub(crate) enum Action {
     Create(String),
     /// A bucket is dropped, by its name.
     Drop(String),
+    /// An operator asks something of the cluster's shape.
+    Reshape(ClusterRequest),
 }
 
 /// What a client knows of its request.
@@ -79,6 +84,8 @@ pub(crate) enum Outcome {
     Read(ReadAnswer),
     /// The bucket is there, or gone.
     Bucket(Box<Bucket>),
+    /// This is the cluster's shape now.
+    Shape(Box<ClusterState>),
     /// It failed, and the failure says what that means.
     Failed(Failure),
     /// It never left: nobody listened.
@@ -93,9 +100,12 @@ impl Outcome {
         match self {
             Self::Failed(failure) => failure.effect() == DataEffect::NotApplied,
             Self::NotSent => true,
-            Self::Pending | Self::Written(_) | Self::Read(_) | Self::Bucket(_) | Self::NoAnswer => {
-                false
-            }
+            Self::Pending
+            | Self::Written(_)
+            | Self::Read(_)
+            | Self::Bucket(_)
+            | Self::Shape(_)
+            | Self::NoAnswer => false,
         }
     }
 }

@@ -4,8 +4,10 @@
 //! what passes on the wire, and by the batches that reach the disks.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use dunlin_crdt::{ActorId, Dot, Event, OpId};
+use dunlin_engine::ActiveLayouts;
 use dunlin_protocol::RowKey;
 use dunlin_protocol::peer::RowEvent;
 use dunlin_ring::NodeId;
@@ -54,6 +56,8 @@ pub(crate) struct Minted {
     pub(crate) node: usize,
     /// When.
     pub(crate) at: u64,
+    /// The layouts by which its coordinator decided.
+    pub(crate) layouts: Arc<ActiveLayouts>,
     /// Who ever held a copy, as an owner or as a hint for one, and how well.
     pub(crate) copies: BTreeMap<(usize, Option<NodeId>), Held>,
     /// No disk held its cell at some moment, after some had: what it wrote may be gone.
@@ -77,7 +81,14 @@ pub(crate) struct Ledger {
 
 impl Ledger {
     /// A node has minted events for a request.
-    pub(crate) fn mint(&mut self, at: u64, node: usize, op: OpId, events: &[RowEvent]) {
+    pub(crate) fn mint(
+        &mut self,
+        at: u64,
+        node: usize,
+        op: OpId,
+        events: &[RowEvent],
+        layouts: &Arc<ActiveLayouts>,
+    ) {
         for RowEvent { key, event } in events {
             let name = Name::of(&event.dot);
             if let Some(first) = self.events.get(&name) {
@@ -93,6 +104,7 @@ impl Ledger {
                 op,
                 node,
                 at,
+                layouts: Arc::clone(layouts),
                 copies: BTreeMap::new(),
                 lost: false,
                 forgotten: false,

@@ -14,8 +14,9 @@
 //! To follow a run, open `run.rs`; what can happen, `world.rs`; what goes wrong, `faults.rs`; what is
 //! demanded, `check`. For each checker there is a [`Mutant`] of the system that it must catch.
 //!
-//! What it does not do: layouts never change here, and a transport that loses a stream and its order
-//! is the only one there is.
+//! In about half of the seeds operators change the layout meanwhile, see `operator.rs`.
+//!
+//! What it does not do: a transport that loses a stream and its order is the only one there is.
 
 mod check;
 mod clients;
@@ -25,6 +26,7 @@ mod history;
 mod ledger;
 mod mutant;
 mod network;
+mod operator;
 mod options;
 mod process;
 mod run;
@@ -36,5 +38,6 @@ mod writer;
 
 pub use check::{Checker, Violation};
 pub use mutant::Mutant;
+pub use operator::LayoutOptions;
 pub use options::{BucketPlan, DiskOptions, FaultWeights, NetworkOptions, Options, Overrides};
 pub use run::{Verdict, run};

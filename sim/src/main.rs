@@ -48,6 +48,9 @@ struct Arguments {
     /// No disk forgets what it has synced.
     #[arg(long)]
     faithful_disks: bool,
+    /// Whether layouts change: on or off; drawn if not given.
+    #[arg(long, value_parser = switch)]
+    layouts: Option<bool>,
     /// Break something, to see that it is caught.
     #[arg(long)]
     mutant: Option<Mutant>,
@@ -64,6 +67,7 @@ impl Arguments {
             run_ms: self.run_ms,
             calm: self.calm,
             faithful_disks: self.faithful_disks,
+            layouts: self.layouts,
             mutant: self.mutant,
         }
     }
@@ -93,6 +97,8 @@ impl Arguments {
         add("partitions", self.partitions.map(|value| value.to_string()));
         add("clients", self.clients.map(|value| value.to_string()));
         add("run-ms", self.run_ms.map(|value| value.to_string()));
+        let layouts = self.layouts.map(|on| if on { "on" } else { "off" });
+        add("layouts", layouts.map(str::to_owned));
         add("mutant", self.mutant.map(|value| value.to_string()));
         for (flag, set) in [("calm", self.calm), ("faithful-disks", self.faithful_disks)] {
             if set {
@@ -108,6 +114,14 @@ fn range(text: &str) -> Result<std::ops::Range<u64>, String> {
         .split_once("..")
         .and_then(|(first, last)| Some(first.parse().ok()?..last.parse().ok()?));
     parsed.ok_or_else(|| format!("{text:?} is no range such as 0..100"))
+}
+
+fn switch(text: &str) -> Result<bool, String> {
+    match text {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err(format!("{text:?} is neither on nor off")),
+    }
 }
 
 /// A seed that nobody has chosen.

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::check::Checker;
+use crate::operator::LayoutOptions;
 use crate::options::{FaultWeights, Options};
 
 /// What is broken, and how.
@@ -45,11 +46,27 @@ pub enum Mutant {
     AmnesiaDenied,
     /// No node tells another of a bucket that was dropped.
     DropsUntold,
+    /// A new owner counts as filled, and was sent nothing.
+    FilledWithNothing,
+    /// Shards go by the newest layout alone, from when it is applied.
+    NewestOnly,
+    /// What is no longer owned is dropped, whatever owners hold.
+    HandoverSkipped,
+    /// A layout is complete when every owner has heard of it.
+    CompleteEarly,
+    /// What is pulled counts before all nodes follow the layout.
+    SettledIgnored,
+    /// Hints for a node that owns the partition no longer are thrown away.
+    FormerHintsVanish,
+    /// A layout takes all staged changes for carried out.
+    LoserForgotten,
+    /// A node that lacks some of a partition answers reads as if it had what the reader has.
+    LackingAnswers,
 }
 
 impl Mutant {
     /// Every mutant.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 26] = [
         Self::ReplacesDropped,
         Self::AckBeforeCommit,
         Self::DiskRestored,
@@ -68,6 +85,14 @@ impl Mutant {
         Self::StaleSibling,
         Self::AmnesiaDenied,
         Self::DropsUntold,
+        Self::FilledWithNothing,
+        Self::NewestOnly,
+        Self::HandoverSkipped,
+        Self::CompleteEarly,
+        Self::SettledIgnored,
+        Self::FormerHintsVanish,
+        Self::LoserForgotten,
+        Self::LackingAnswers,
     ];
 
     /// Its name on the command line.
@@ -91,6 +116,14 @@ impl Mutant {
             Self::StaleSibling => "stale-sibling",
             Self::AmnesiaDenied => "amnesia-denied",
             Self::DropsUntold => "drops-untold",
+            Self::FilledWithNothing => "filled-with-nothing",
+            Self::NewestOnly => "newest-only",
+            Self::HandoverSkipped => "handover-skipped",
+            Self::CompleteEarly => "complete-early",
+            Self::SettledIgnored => "settled-ignored",
+            Self::FormerHintsVanish => "former-hints-vanish",
+            Self::LoserForgotten => "loser-forgotten",
+            Self::LackingAnswers => "lacking-answers",
         }
     }
 
@@ -98,11 +131,11 @@ impl Mutant {
     pub fn caught_by(self) -> Checker {
         match self {
             Self::ReplacesDropped => Checker::Resurrection,
-            Self::AckBeforeCommit | Self::HintAsOwner => Checker::Receipts,
+            Self::AckBeforeCommit | Self::HintAsOwner | Self::NewestOnly => Checker::Receipts,
             Self::DiskRestored => Checker::Dots,
             Self::LogSkipped | Self::RowDeletesSkipped => Checker::Invariants,
             Self::DeniedWrite => Checker::Denied,
-            Self::SecretWipe | Self::HintsVanish => Checker::Survival,
+            Self::SecretWipe | Self::HintsVanish | Self::FormerHintsVanish => Checker::Survival,
             Self::ForwardTwice => Checker::Counters,
             Self::AlwaysSame | Self::AmnesiaDenied => Checker::Freshness,
             Self::HintsStuck => Checker::Drain,
@@ -111,7 +144,40 @@ impl Mutant {
             Self::ListingShort => Checker::Listing,
             Self::StaleSibling => Checker::Siblings,
             Self::DropsUntold => Checker::Buckets,
+            Self::FilledWithNothing | Self::SettledIgnored => Checker::Filling,
+            Self::HandoverSkipped => Checker::Handover,
+            Self::CompleteEarly => Checker::Layouts,
+            Self::LoserForgotten => Checker::Staged,
+            Self::LackingAnswers => Checker::Answers,
         }
+    }
+
+    /// How layouts change, for what shows only then.
+    fn layouts(self) -> Option<LayoutOptions> {
+        let deaths_permille = match self {
+            Self::FormerHintsVanish => 300,
+            Self::FilledWithNothing
+            | Self::NewestOnly
+            | Self::HandoverSkipped
+            | Self::CompleteEarly
+            | Self::SettledIgnored
+            | Self::LoserForgotten
+            | Self::LackingAnswers => 20,
+            _ => return None,
+        };
+        // Hints are written before an operator notices that the node is dead.
+        let think_ms_max = match self {
+            Self::FormerHintsVanish => 2_000,
+            _ => 120,
+        };
+        Some(LayoutOptions {
+            spares: 3,
+            operators: 2,
+            think_ms_max,
+            deaths_permille,
+            returns_permille: 1_000,
+            reverts_permille: 0,
+        })
     }
 
     /// Makes the conditions likely under which the damage shows.
@@ -126,6 +192,12 @@ impl Mutant {
         options.fault_every_ms = options.fault_every_ms.min(400);
         let faults = &mut options.faults;
         (faults.amnesia, faults.wipe) = (0, 0);
+        options.layouts = self.layouts();
+        if options.layouts.is_some() {
+            options.run_ms = options.run_ms.min(5_000);
+            options.partitions = options.partitions.min(8);
+            options.think_us_max = 5_000;
+        }
         match self {
             Self::AckBeforeCommit => options.disk.sync_us_max = 100_000,
             Self::DiskRestored => {
@@ -135,11 +207,37 @@ impl Mutant {
                     ..FaultWeights::NONE
                 };
             }
-            Self::HintAsOwner | Self::HintsStuck | Self::HintsVanish => {
+            Self::HintsVanish => {
+                // Another owner would know what the hint did.
+                options.replicas = 1;
                 options.hints_bytes_max = 1 << 30;
                 *faults = FaultWeights {
                     split: 3,
                     crash: 5,
+                    ..FaultWeights::NONE
+                };
+            }
+            Self::HintAsOwner | Self::HintsStuck => {
+                options.hints_bytes_max = 1 << 30;
+                *faults = FaultWeights {
+                    split: 3,
+                    crash: 5,
+                    ..FaultWeights::NONE
+                };
+            }
+            Self::FormerHintsVanish => {
+                options.replicas = 1;
+                options.run_ms = 12_000;
+                options.hints_bytes_max = 1 << 30;
+                *faults = FaultWeights::NONE;
+            }
+            // Only who was cut off has what the owners lack.
+            Self::HandoverSkipped | Self::SettledIgnored => {
+                options.replicas = 3;
+                options.run_ms = 8_000;
+                options.fault_every_ms = 200;
+                *faults = FaultWeights {
+                    split: 1,
                     ..FaultWeights::NONE
                 };
             }
@@ -166,7 +264,12 @@ impl Mutant {
             | Self::RemovalsSeeAll
             | Self::ListingShort
             | Self::StaleSibling
-            | Self::DropsUntold => {}
+            | Self::DropsUntold
+            | Self::FilledWithNothing
+            | Self::NewestOnly
+            | Self::CompleteEarly
+            | Self::LoserForgotten
+            | Self::LackingAnswers => {}
         }
     }
 }

@@ -9,6 +9,7 @@ use dunlin_protocol::{BucketDefaults, Durability};
 use dunlin_ring::Quorum;
 
 use crate::mutant::Mutant;
+use crate::operator::LayoutOptions;
 
 /// Everything about a run.
 #[derive(Clone, Debug)]
@@ -57,6 +58,8 @@ pub struct Options {
     pub engine: EngineOptions,
     /// Bytes of hints that a shard keeps.
     pub hints_bytes_max: u64,
+    /// How layouts change; `None` if they don't.
+    pub layouts: Option<LayoutOptions>,
     /// What is deliberately broken.
     pub mutant: Option<Mutant>,
 }
@@ -138,6 +141,8 @@ pub struct Overrides {
     pub calm: bool,
     /// No disk forgets what it has synced.
     pub faithful_disks: bool,
+    /// Whether layouts change.
+    pub layouts: Option<bool>,
     /// What is deliberately broken.
     pub mutant: Option<Mutant>,
 }
@@ -199,6 +204,7 @@ impl Options {
             check_every: *pick(rng, &[500, 2_000]),
             engine: engine(rng),
             hints_bytes_max: *pick(rng, &[4_000, 1 << 20, 1 << 30]),
+            layouts: LayoutOptions::draw(seed, overrides.layouts),
             mutant: overrides.mutant,
         };
         options.apply(overrides);
@@ -212,7 +218,7 @@ impl Options {
         self.partitions = overrides.partitions.unwrap_or(self.partitions).max(1);
         self.clients = overrides.clients.unwrap_or(self.clients).max(1);
         self.run_ms = overrides.run_ms.unwrap_or(self.run_ms);
-        if overrides.faithful_disks {
+        if overrides.faithful_disks || (self.layouts.is_some() && self.replicas < 3) {
             self.faults.amnesia = 0;
             self.faults.wipe = 0;
         }

@@ -9,12 +9,14 @@ use dunlin_protocol::status::StorageState;
 use dunlin_ring::{NodeId, PartitionId};
 use dunlin_storage::{Batch, BatchId, Kv, MemoryKv, Replica, ReplicaOptions, Start};
 
-use crate::check::Checker;
+use crate::check::{Checker, check_given_up, check_knowledge};
 use crate::durable::Footprint;
 use crate::ledger::Held;
 use crate::mutant::Mutant;
+use crate::operator::Standing;
+use crate::options::pick;
 use crate::tamper;
-use crate::world::{Event, Process, World};
+use crate::world::{Event, Node, Process, World};
 use crate::writer::{Job, Part, Stage, Writer};
 
 /// How long a node takes to notice that its disk is full, or no longer is.
@@ -25,7 +27,7 @@ const DYING_US_MAX: u64 = 20_000;
 impl World {
     /// Starts the process of a node on what its disk holds.
     pub(crate) fn boot(&mut self, node: usize) {
-        if self.nodes[node].process.is_some() {
+        if self.nodes[node].process.is_some() || self.nodes[node].standing != Standing::Serving {
             return;
         }
         let found = self.nodes[node].kv.open();
@@ -48,7 +50,10 @@ impl World {
         let kv: Arc<dyn Kv> = Arc::new(self.nodes[node].kv.clone());
         let knowledge = match Knowledge::load(&*kv) {
             Ok(Some(knowledge)) => knowledge,
-            Ok(None) => Knowledge::new(AppliedLayout::founding((*self.layout).clone())),
+            Ok(None) => match self.introduced(node) {
+                Some(knowledge) => knowledge,
+                None => return self.boot_later(node, start),
+            },
             Err(error) => return self.complain(Checker::Invariants, format!("no start: {error}")),
         };
         let shards = self.options.shards;
@@ -67,6 +72,7 @@ impl World {
             Err(error) => return self.complain(Checker::Invariants, format!("no start: {error}")),
         };
         let view = control.view();
+        check_knowledge(self, node, control.knowledge());
         let mut opened = Vec::new();
         for shard in 0..shards {
             let mine = |partition: &PartitionId| usize::from(partition.0) % shards == shard;
@@ -116,6 +122,7 @@ impl World {
         state.held_back.clear();
         state.writer = Writer::new();
         state.storage = StorageState::Ready;
+        state.views = vec![view; shards];
         let life = state.life;
         self.feed(node, Part::Control, Input::Started);
         for shard in 0..shards {
@@ -125,6 +132,26 @@ impl World {
             self.options.disk.sync_every_ms * 1000,
             Event::SyncTick { node, life },
         );
+    }
+
+    /// What a node that knows nothing of its cluster starts with: what a node that runs knows; at the
+    /// birth of the cluster, and if nobody knows any more, a founder's own layout.
+    fn introduced(&mut self, node: usize) -> Option<Knowledge> {
+        let is_founder = node < self.options.nodes;
+        let founding = || Knowledge::new(AppliedLayout::founding((*self.layout).clone()));
+        if is_founder && (self.options.layouts.is_none() || self.clients.is_empty()) {
+            return Some(founding());
+        }
+        let running = self.nodes.iter().filter_map(|other| other.process.as_ref());
+        let known: Vec<&Knowledge> = running.map(|process| process.control.knowledge()).collect();
+        if !known.is_empty() {
+            return Some((*pick(&mut self.rng, &known)).clone());
+        }
+        let knows = |other: &Node| {
+            let disk = Knowledge::load(&other.kv);
+            other.standing == Standing::Serving && disk.is_ok_and(|known| known.is_some())
+        };
+        (is_founder && !self.nodes.iter().any(knows)).then(founding)
     }
 
     /// A node that cannot write down what its start means tries again when its disk may have room.
@@ -240,6 +267,7 @@ impl World {
         let state = &mut self.nodes[node];
         state.kv = MemoryKv::new();
         state.start_owed = None;
+        state.told = None;
         if self.options.mutant == Some(Mutant::SecretWipe) {
             return;
         }
@@ -252,6 +280,7 @@ impl World {
     /// The disk forgets the newest of what it has synced. The process must not run.
     pub(crate) fn forget(&mut self, node: usize, batches: usize) {
         let lost = self.nodes[node].kv.forget(batches);
+        self.nodes[node].told = None;
         self.trace.say(
             self.now,
             format_args!("n{node} has forgotten {lost} batches"),
@@ -366,6 +395,7 @@ impl World {
         state.writer.wrote(job.part, job.id);
         if !job.batch.is_empty() {
             let footprint = Footprint::of(&job.batch);
+            check_given_up(self, node, footprint.given_up());
             for (dot, hint_for) in footprint.copies() {
                 self.ledger.copy(&dot, node, hint_for, Held::Written);
             }

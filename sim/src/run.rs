@@ -6,6 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use dunlin_crdt::Kind;
+use dunlin_protocol::cluster::ClusterEntry;
 use dunlin_protocol::peer::{RangeScope, RowRange};
 use dunlin_protocol::request::{Page, Query, ReadOptions};
 use dunlin_ring::{
@@ -17,6 +18,7 @@ use crate::check::{self, Checker, Evidence, NodeEnd, PartitionEnd, Violation, is
 use crate::clients::Client;
 use crate::durable::Durable;
 use crate::history::{Action, Op, Outcome};
+use crate::operator::Standing;
 use crate::options::{Options, Overrides};
 use crate::trace::Trace;
 use crate::world::{Event, Node, World};
@@ -99,8 +101,10 @@ impl World {
             self.after(client as u64 * 100, Event::Act { client });
         }
         self.next_fault();
+        self.start_operators();
         self.run_until(self.now + self.options.run_ms * 1000);
         self.heal();
+        self.revert_in_the_end();
         let last_acts = self.rng.u64(..2_000_000);
         self.run_until(self.now + last_acts);
         self.clients
@@ -118,7 +122,8 @@ impl World {
 
     fn be_born(&mut self) {
         let most = self.options.skew_ms_max as i64;
-        for at in 0..self.options.nodes {
+        let spares = self.options.layouts.map_or(0, |layouts| layouts.spares);
+        for at in 0..self.options.nodes + spares {
             let skew_ms = self.rng.i64(-most..=most);
             self.nodes.push(Node {
                 id: NodeId::from_name(&format!("n{at}")),
@@ -137,6 +142,11 @@ impl World {
                 crashes: Vec::new(),
                 start_owed: None,
                 saved: None,
+                standing: Standing::Serving,
+                was_member: false,
+                views: Vec::new(),
+                knows: None,
+                told: None,
             });
         }
         for at in 0..self.options.nodes {
@@ -144,6 +154,9 @@ impl World {
         }
         self.run_until(self.now + BIRTH_US);
         self.clients = vec![Client::default(); self.options.clients];
+        for at in self.options.nodes..self.nodes.len() {
+            self.boot(at);
+        }
     }
 
     /// The buckets are made before anything goes wrong, but for what a lossy network does.
@@ -152,7 +165,7 @@ impl World {
         for at in 0..self.options.buckets.len() {
             let name = format!("b{at}");
             for attempt in 0..100 {
-                let node = (at + attempt) % self.nodes.len();
+                let node = (at + attempt) % self.options.nodes;
                 let asked = self.ask(checking, node, Action::Create(name.clone()), 1_500);
                 self.run_until(self.now + 200_000);
                 let mut waits = 0;
@@ -174,6 +187,7 @@ impl World {
         let from = self.now;
         while self.now < until {
             self.run_until(self.now + REST_STEP_US);
+            self.bring_back_members();
             if self.is_at_rest() {
                 let seconds = (self.now - from) / 1_000_000;
                 self.counts.entry("seconds to rest").or_insert(seconds);
@@ -197,10 +211,24 @@ impl World {
                     })
                 })
         };
-        if !self.nodes.iter().all(idle) {
+        let mut serving = self
+            .nodes
+            .iter()
+            .filter(|n| n.standing == Standing::Serving);
+        if !serving.all(idle) {
             return false;
         }
         let ends = self.ends();
+        let up: Vec<&NodeEnd> = ends.iter().filter(|end| end.up).collect();
+        let follow = up.iter().all(|end| {
+            let alike = up
+                .first()
+                .is_some_and(|first| first.knowledge == end.knowledge);
+            alike && end.complete == end.newest && end.to_follow == 0
+        });
+        if !follow {
+            return false;
+        }
         let equal = self.layout.partitions().iter().all(|partition| {
             let of: Vec<_> = ends
                 .iter()
@@ -215,7 +243,7 @@ impl World {
                 .values()
                 .all(|end| !end.rows.keys().any(|row| dropped(&row.bucket)))
         });
-        equal && dropped_gone && ends.iter().all(is_quiet)
+        equal && dropped_gone && up.into_iter().all(is_quiet)
     }
 
     /// What every node holds now.
@@ -248,7 +276,23 @@ impl World {
         let Some(process) = &node.process else {
             return end;
         };
-        end.buckets = (*process.control.view().buckets).clone();
+        let (view, knowledge) = (process.control.view(), process.control.knowledge());
+        end.up = true;
+        end.buckets = (*view.buckets).clone();
+        end.complete = Some(view.layouts.complete().id);
+        end.newest = Some(view.layouts.newest().id);
+        end.settles.clone_from(&view.layouts.newest().settles);
+        end.knowledge = knowledge.digest();
+        let progress = knowledge.progress(node.id);
+        end.to_follow = progress.map_or(0, |said| said.filling + said.handing_over);
+        end.changes = knowledge
+            .entries()
+            .into_iter()
+            .filter_map(|entry| match entry {
+                ClusterEntry::Change(change) => Some((change.id, change.cancelled)),
+                _ => None,
+            })
+            .collect();
         for shard in &process.shards {
             let (replica, tally) = (shard.replica(), shard.replica().tally());
             end.hints += tally.hints;
@@ -287,7 +331,11 @@ impl World {
             .collect();
         keys.dedup();
         let stands = |world: &World, bucket: &BucketId| {
-            world.nodes.iter().all(|node| {
+            let serving = world
+                .nodes
+                .iter()
+                .filter(|n| n.standing == Standing::Serving);
+            serving.into_iter().all(|node| {
                 let view = node.process.as_ref().map(|process| process.control.view());
                 view.is_some_and(|view| view.bucket(*bucket).is_some())
             })
@@ -339,9 +387,9 @@ impl World {
                 });
             }
         }
-        let checking = self.clients.len();
+        let (checking, serving) = (self.clients.len(), self.serving_nodes());
         for action in actions {
-            let node = self.rng.usize(..self.nodes.len());
+            let node = serving[self.rng.usize(..serving.len())];
             self.ask(checking, node, action, 8_000);
             self.run_until(self.now + 500);
         }
@@ -362,7 +410,10 @@ impl World {
         }
         self.note_drops();
         let ends = self.ends();
-        let evidence = Evidence::new(&self.history, &self.ledger, &self.layout, &ends);
+        let mut running = self.nodes.iter().filter_map(|node| node.process.as_ref());
+        let last = running.next().map(|process| process.control.view());
+        let layout = last.as_ref().map_or(&*self.layout, |view| view.complete());
+        let evidence = Evidence::new(&self.history, &self.ledger, layout, &ends, &self.remembered);
         let found = check::all(&evidence);
         for Violation { checker, sentence } in found {
             self.complain(checker, sentence);

@@ -1,17 +1,23 @@
 //! How mutants break the system: between the engine and the network, the disk, and the clients.
 
 use std::ops::Bound;
+use std::sync::Arc;
 
 use dunlin_crdt::Clock;
+use dunlin_engine::{ActiveLayouts, View};
 use dunlin_protocol::cluster::ClusterEntry;
-use dunlin_protocol::peer::{ControlMessage, HandoffMessage, OperationMessage, PeerBody, RowEvent};
+use dunlin_protocol::peer::{
+    ControlMessage, HandoffMessage, OperationMessage, PeerBody, Refusal, RepairMessage, RowEvent,
+};
 use dunlin_protocol::request::Request;
 use dunlin_protocol::response::{Found, ReadAnswer, Receipt};
 use dunlin_protocol::{Context, Failure};
+use dunlin_ring::PartitionId;
 use dunlin_storage::{Batch, Keyspace, Kv, MemoryKv};
 
 use crate::history::Outcome;
 use crate::mutant::Mutant;
+use crate::options::chance;
 use crate::world::World;
 
 /// What becomes of a message; `None` if it is swallowed.
@@ -78,6 +84,75 @@ pub(crate) fn message(
             entries
                 .retain(|entry| !matches!(entry, ClusterEntry::Bucket(bucket) if bucket.dropped));
         }
+        (
+            Mutant::FilledWithNothing,
+            PeerBody::Repair {
+                partition,
+                message: message @ (RepairMessage::Rows { .. } | RepairMessage::Whole { .. }),
+            },
+        ) if gains(world, to, *partition) => {
+            *message = RepairMessage::Rows {
+                rows: Vec::new(),
+                clock: Clock::new(),
+                more: false,
+            };
+        }
+        (
+            Mutant::HandoverSkipped,
+            PeerBody::Repair {
+                partition,
+                message: RepairMessage::Offer { clock },
+            },
+        ) => {
+            let (partition, clock) = (*partition, std::mem::take(clock));
+            let message = RepairMessage::Held { clock };
+            world.inject(to, from, PeerBody::Repair { partition, message });
+            return None;
+        }
+        (Mutant::CompleteEarly, PeerBody::Control(ControlMessage::Know { entries, .. })) => {
+            for entry in entries {
+                if let ClusterEntry::Progress(progress) = entry {
+                    progress.synced = progress.acked;
+                }
+            }
+        }
+        // News travel slowly, or pulling too early hardly ever shows.
+        (Mutant::SettledIgnored, PeerBody::Control(ControlMessage::Know { .. }))
+            if chance(&mut world.rng, 900) =>
+        {
+            return None;
+        }
+        (Mutant::LoserForgotten, PeerBody::Control(ControlMessage::Know { entries, .. })) => {
+            for entry in entries {
+                if let ClusterEntry::Layout(layout) = entry
+                    && layout.based_on.is_some()
+                {
+                    layout.settles = world.remembered.staged.iter().copied().collect();
+                }
+            }
+        }
+        (
+            Mutant::FormerHintsVanish,
+            PeerBody::Handoff {
+                partition,
+                message: HandoffMessage::Deliver { batch, events },
+            },
+        ) if are_for_others(world, from, to, events) => {
+            let (partition, batch) = (*partition, *batch);
+            let message = HandoffMessage::Taken { batch };
+            world.inject(to, from, PeerBody::Handoff { partition, message });
+            return None;
+        }
+        (
+            Mutant::LackingAnswers,
+            PeerBody::Operation {
+                message: message @ OperationMessage::Refused(Refusal::Filling | Refusal::NotOwner),
+                ..
+            },
+        ) => {
+            let (rows, clock) = (Vec::new(), Clock::new());
+            *message = OperationMessage::Compared { rows, clock };
+        }
         (Mutant::RepairSilent, PeerBody::Digests(_) | PeerBody::Repair { .. }) => return None,
         _ => {}
     }
@@ -105,6 +180,36 @@ pub(crate) fn copies(mutant: Option<Mutant>, body: &PeerBody) -> usize {
         } if mutant == Some(Mutant::ForwardTwice) && is_write(request) => 2,
         _ => 1,
     }
+}
+
+/// What the shards of a node are told of the cluster.
+pub(crate) fn view(mutant: Option<Mutant>, view: &mut Arc<View>) {
+    match mutant {
+        Some(Mutant::NewestOnly) => {
+            let newest = Arc::new(view.layouts.newest().clone());
+            Arc::make_mut(view).layouts = Arc::new(ActiveLayouts::only(&newest));
+        }
+        Some(Mutant::SettledIgnored) => Arc::make_mut(view).settled = true,
+        _ => {}
+    }
+}
+
+/// Whether a node owns a partition that it did not own before the newest change.
+fn gains(world: &World, node: usize, partition: PartitionId) -> bool {
+    let process = world.nodes[node].process.as_ref();
+    process.is_some_and(|process| process.control.view().gains(partition))
+}
+
+/// Whether all that is kept of these events at a node are hints for others than their receiver.
+fn are_for_others(world: &World, node: usize, to: usize, events: &[RowEvent]) -> bool {
+    let receiver = world.nodes[to].id;
+    let is_for_receiver = |event: &RowEvent| {
+        let minted = world
+            .ledger
+            .event(crate::ledger::Name::of(&event.event.dot));
+        minted.is_some_and(|m| m.copies.contains_key(&(node, Some(receiver))))
+    };
+    !events.iter().any(is_for_receiver)
 }
 
 /// What becomes of a batch.

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use dunlin_engine::membership::To;
 use dunlin_engine::{Control, Effect, Input, Note, Now, ReplyTo, Shard, Time, TimerId, View};
+use dunlin_protocol::cluster::{AppliedLayout, LayoutId};
 use dunlin_protocol::codec::{self, CodecLimits};
 use dunlin_protocol::peer::{HandoffMessage, OperationMessage, PeerBody, PeerMessage};
 use dunlin_protocol::request::Request;
@@ -20,13 +21,14 @@ use dunlin_protocol::status::StorageState;
 use dunlin_ring::{Layout, NodeId, PartitionId};
 use dunlin_storage::{MemoryKv, Start};
 
-use crate::check::{Checker, Violation, check_receipt};
+use crate::check::{Checker, Violation, check_answer, check_read, check_receipt, watch_layouts};
 use crate::clients::Client;
 use crate::durable::Durable;
 use crate::faults::{FaultEnd, Faults};
 use crate::history::History;
 use crate::ledger::Ledger;
 use crate::network::Network;
+use crate::operator::{Operator, Remembered, Standing};
 use crate::options::{Options, chance};
 use crate::tamper;
 use crate::trace::Trace;
@@ -85,6 +87,8 @@ pub(crate) enum Event {
     FaultEnds(FaultEnd),
     /// A pause is over.
     GoOn { node: usize },
+    /// An operator does something.
+    Operate { operator: usize },
 }
 
 /// The running process of a node.
@@ -119,6 +123,15 @@ pub(crate) struct Node {
     pub(crate) start_owed: Option<Start>,
     /// The disk at the last clean stop, for a mutant.
     pub(crate) saved: Option<MemoryKv>,
+    pub(crate) standing: Standing,
+    /// Whether it ever owned something by what it knew.
+    pub(crate) was_member: bool,
+    /// What each shard decides by.
+    pub(crate) views: Vec<Arc<View>>,
+    /// The complete layout and the newest as this life knows them.
+    pub(crate) knows: Option<(Arc<AppliedLayout>, LayoutId)>,
+    /// The newest layout of which it told others that it follows it.
+    pub(crate) told: Option<LayoutId>,
 }
 
 /// Everything.
@@ -128,11 +141,14 @@ pub(crate) struct World {
     pub(crate) now: u64,
     order: u64,
     queue: BTreeMap<(u64, u64), Event>,
+    /// The layout that the cluster is born with.
     pub(crate) layout: Arc<Layout>,
     pub(crate) nodes: Vec<Node>,
     pub(crate) network: Network,
     pub(crate) faults: Faults,
     pub(crate) clients: Vec<Client>,
+    pub(crate) operators: Vec<Operator>,
+    pub(crate) remembered: Remembered,
     pub(crate) history: History,
     pub(crate) ledger: Ledger,
     pub(crate) trace: Trace,
@@ -154,6 +170,8 @@ impl World {
             network: Network::new(options.network),
             faults: Faults::default(),
             clients: Vec::new(),
+            operators: Vec::new(),
+            remembered: Remembered::default(),
             history: History::default(),
             ledger: Ledger::default(),
             violations: Vec::new(),
@@ -244,6 +262,7 @@ impl World {
             | Event::GiveUp { .. }
             | Event::Fault
             | Event::FaultEnds(_)
+            | Event::Operate { .. }
             | Event::GoOn { .. } => None,
         };
         if let Some(node) = node
@@ -314,6 +333,7 @@ impl World {
             Event::Fault => self.fault(),
             Event::FaultEnds(end) => self.fault_ends(end),
             Event::GoOn { node } => self.go_on(node),
+            Event::Operate { operator } => self.operate(operator),
         }
     }
 
@@ -406,13 +426,19 @@ impl World {
     }
 
     /// Gives an input to a part of a node, and does what it says.
-    pub(crate) fn feed(&mut self, node: usize, part: Part, input: Input) {
+    pub(crate) fn feed(&mut self, node: usize, part: Part, mut input: Input) {
         let now = self.clock(node);
         if self.trace.is_printed() {
             self.trace.say(
                 self.now,
                 format_args!("n{node} {part:?} <- {}", short(&input)),
             );
+        }
+        if let (Part::Shard(at), Input::ViewChanged(view)) = (part, &mut input) {
+            if let Some(known) = self.nodes[node].views.get_mut(at) {
+                *known = Arc::clone(view);
+            }
+            tamper::view(self.options.mutant, view);
         }
         let Some(process) = &mut self.nodes[node].process else {
             return;
@@ -421,6 +447,9 @@ impl World {
         match part {
             Part::Control => process.control.handle(input, now, &mut effects),
             Part::Shard(at) => process.shards[at].handle(input, now, &mut effects),
+        }
+        if part == Part::Control {
+            watch_layouts(self, node);
         }
         self.carry_out(node, part, effects);
         if chance(&mut self.rng, self.options.late_flush_permille) {
@@ -482,7 +511,7 @@ impl World {
                     }
                 }
                 Effect::Report { .. } => {}
-                Effect::Note(note) => self.note(node, note),
+                Effect::Note(note) => self.note(node, part, note),
             }
         }
     }
@@ -517,7 +546,7 @@ impl World {
         }
     }
 
-    fn note(&mut self, node: usize, note: Note) {
+    fn note(&mut self, node: usize, part: Part, note: Note) {
         if self.trace.is_printed() && !matches!(note, Note::Minted { .. }) {
             self.trace
                 .say(self.now, format_args!("n{node} notes {note:?}"));
@@ -536,7 +565,14 @@ impl World {
                         );
                     }
                 }
-                self.ledger.mint(self.now, node, op, &events);
+                let layouts = match part {
+                    Part::Shard(at) => self.nodes[node].views.get(at),
+                    Part::Control => None,
+                };
+                if let Some(view) = layouts {
+                    let layouts = Arc::clone(&view.layouts);
+                    self.ledger.mint(self.now, node, op, &events, &layouts);
+                }
             }
             Note::StoreFailed { reason } => {
                 self.complain(
@@ -607,6 +643,7 @@ impl World {
         let Some(body) = tamper::message(self, from, place, body) else {
             return;
         };
+        check_answer(self, from, &body);
         // A transport delivers a stream once or not at all. Everything but a request that is passed on
         // survives being repeated all the same.
         let forwards =
@@ -668,6 +705,9 @@ impl World {
         self.trace.add(self.now, node, "reply", &bytes);
         if let Answer::Written(receipt) = &answer {
             check_receipt(self, to.0 as usize, receipt);
+        }
+        if let Answer::Read(read) = &answer {
+            check_read(self, node, to.0 as usize, read);
         }
         let client = self.client_place(to);
         for delay in self.network.send(&mut self.rng, node, client, false) {

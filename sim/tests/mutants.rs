@@ -43,7 +43,12 @@ fn mutants_of_the_network_and_the_disk_are_caught() -> Result<(), Box<dyn Error>
 
 #[test]
 fn mutants_of_reads_hints_and_repair_are_caught() -> Result<(), Box<dyn Error>> {
-    check(&Mutant::ALL[9..])
+    check(&Mutant::ALL[9..18])
+}
+
+#[test]
+fn mutants_of_layouts_are_caught() -> Result<(), Box<dyn Error>> {
+    check(&Mutant::ALL[18..])
 }
 
 #[test]

@@ -42,6 +42,15 @@ fn seeds_hold_without_faults() -> Outcome {
     check(28..32, &overrides)
 }
 
+#[test]
+fn seeds_hold_while_layouts_change() -> Outcome {
+    let overrides = Overrides {
+        layouts: Some(true),
+        ..Overrides::default()
+    };
+    check(32..44, &overrides)
+}
+
 /// Each of these once showed a mistake of the engine or of the replica.
 #[test]
 fn seeds_that_once_failed_hold() -> Outcome {

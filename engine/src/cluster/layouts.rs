@@ -112,6 +112,7 @@ impl Layouts {
     pub(crate) fn hash(&self, hasher: &mut xxhash_rust::xxh3::Xxh3) {
         for id in self.known.keys().chain([&self.complete]) {
             hasher.update(&id.number.0.to_be_bytes());
+            hasher.update(&id.applied.0.to_be_bytes());
             hasher.update(&id.digest.to_be_bytes());
         }
     }

@@ -6,10 +6,15 @@ use super::evidence::Evidence;
 use crate::history::{Action, Outcome};
 
 pub(super) fn check(evidence: &Evidence<'_>, sentences: &mut Vec<String>) {
-    let Some(first) = evidence.nodes.first() else {
+    let Some(first) = evidence.nodes.iter().find(|node| node.up) else {
         return;
     };
-    for (at, node) in evidence.nodes.iter().enumerate() {
+    for (at, node) in evidence
+        .nodes
+        .iter()
+        .enumerate()
+        .filter(|(_, node)| node.up)
+    {
         if node.buckets != first.buckets {
             sentences.push(format!("nodes 0 and {at} know different buckets"));
         }

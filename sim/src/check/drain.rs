@@ -4,7 +4,12 @@
 use super::evidence::{Evidence, NodeEnd};
 
 pub(super) fn check(evidence: &Evidence<'_>, sentences: &mut Vec<String>) {
-    for (at, node) in evidence.nodes.iter().enumerate() {
+    for (at, node) in evidence
+        .nodes
+        .iter()
+        .enumerate()
+        .filter(|(_, node)| node.up)
+    {
         if let Some(left) = left_to_do(node) {
             sentences.push(format!("node {at} has {left}"));
         }

@@ -3,12 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use dunlin_crdt::{Clock, Dot, FieldPath, Row, RowKind};
+use dunlin_protocol::cluster::{ChangeId, LayoutId};
 use dunlin_protocol::response::Receipt;
 use dunlin_protocol::{Bucket, RowKey};
 use dunlin_ring::{BucketId, Layout, NodeId, PartitionId};
 
 use crate::history::{History, Op};
 use crate::ledger::{Held, Ledger, Minted, Name};
+use crate::operator::Remembered;
 
 /// What a node holds at the end.
 #[derive(Clone, Debug, Default)]
@@ -20,6 +22,18 @@ pub(crate) struct NodeEnd {
     pub(crate) log_entries: u64,
     pub(crate) unsynced: bool,
     pub(crate) idle: bool,
+    /// Whether it runs.
+    pub(crate) up: bool,
+    pub(crate) complete: Option<LayoutId>,
+    pub(crate) newest: Option<LayoutId>,
+    /// The digest of all that it knows of the cluster.
+    pub(crate) knowledge: u64,
+    /// Partitions that it says it has to fill or to hand over.
+    pub(crate) to_follow: u32,
+    /// Every staged change, and whether it was taken back.
+    pub(crate) changes: BTreeMap<ChangeId, bool>,
+    /// The changes that its newest layout has carried out.
+    pub(crate) settles: Vec<ChangeId>,
     /// When its disk lost what was synced.
     pub(crate) losses: Vec<u64>,
     /// When its process ended.
@@ -47,6 +61,7 @@ pub(crate) struct Evidence<'a> {
     pub(crate) ledger: &'a Ledger,
     pub(crate) layout: &'a Layout,
     pub(crate) nodes: &'a [NodeEnd],
+    pub(crate) remembered: &'a Remembered,
     acks: BTreeMap<Name, Vec<Ack<'a>>>,
 }
 
@@ -56,6 +71,7 @@ impl<'a> Evidence<'a> {
         ledger: &'a Ledger,
         layout: &'a Layout,
         nodes: &'a [NodeEnd],
+        remembered: &'a Remembered,
     ) -> Self {
         let mut acks: BTreeMap<Name, Vec<Ack<'a>>> = BTreeMap::new();
         for (op, receipt, dots) in history.receipts() {
@@ -70,6 +86,7 @@ impl<'a> Evidence<'a> {
             ledger,
             layout,
             nodes,
+            remembered,
             acks,
         }
     }

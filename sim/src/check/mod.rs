@@ -4,6 +4,7 @@
 //! end, and trusts nothing that the engine concluded from them.
 
 mod adds_win;
+mod answers;
 mod buckets;
 mod convergence;
 mod counters;
@@ -11,13 +12,17 @@ mod denied;
 mod dots;
 mod drain;
 mod evidence;
+mod filling;
 mod freshness;
+mod handover;
 mod known;
+mod layouts;
 mod listing;
 mod receipts;
 mod resurrection;
 mod shown;
 mod siblings;
+mod staged;
 mod survival;
 
 use std::fmt;
@@ -56,11 +61,21 @@ pub enum Checker {
     Drain,
     /// Buckets are known everywhere alike; of dropped ones nothing is left.
     Buckets,
+    /// Layouts only move forward, and are complete only when every owner has said so.
+    Layouts,
+    /// New owners know what was acknowledged before them, once reads go by them.
+    Filling,
+    /// Nobody answers for what it does not hold.
+    Answers,
+    /// No staged change is forgotten.
+    Staged,
+    /// A partition is given up only when every owner has all of it.
+    Handover,
 }
 
 impl Checker {
     /// Every property.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 19] = [
         Self::Invariants,
         Self::Dots,
         Self::Receipts,
@@ -75,6 +90,11 @@ impl Checker {
         Self::Convergence,
         Self::Drain,
         Self::Buckets,
+        Self::Layouts,
+        Self::Filling,
+        Self::Answers,
+        Self::Staged,
+        Self::Handover,
     ];
 }
 
@@ -95,6 +115,11 @@ impl fmt::Display for Checker {
             Self::Convergence => "convergence",
             Self::Drain => "drain",
             Self::Buckets => "buckets",
+            Self::Layouts => "layouts",
+            Self::Filling => "filling",
+            Self::Answers => "answers",
+            Self::Staged => "staged",
+            Self::Handover => "handover",
         })
     }
 }
@@ -114,12 +139,15 @@ impl fmt::Display for Violation {
     }
 }
 
+pub(crate) use answers::{message as check_answer, read as check_read};
+pub(crate) use handover::check as check_given_up;
+pub(crate) use layouts::{start as check_knowledge, watch as watch_layouts};
 pub(crate) use receipts::check as check_receipt;
 
 /// Everything that can be said once a run is over.
 pub(crate) fn all(evidence: &Evidence<'_>) -> Vec<Violation> {
     type Check = fn(&Evidence<'_>, &mut Vec<String>);
-    let checks: [(Checker, Check); 12] = [
+    let checks: [(Checker, Check); 14] = [
         (Checker::Dots, dots::check),
         (Checker::Denied, denied::check),
         (Checker::Survival, survival::check),
@@ -132,6 +160,8 @@ pub(crate) fn all(evidence: &Evidence<'_>) -> Vec<Violation> {
         (Checker::Convergence, convergence::check),
         (Checker::Drain, drain::check),
         (Checker::Buckets, buckets::check),
+        (Checker::Layouts, layouts::check),
+        (Checker::Staged, staged::check),
     ];
     let mut violations = Vec::new();
     for (checker, check) in checks {

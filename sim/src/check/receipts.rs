@@ -1,11 +1,15 @@
-//! A receipt names only nodes that hold the write, as they are said to, and as many as were asked for.
+//! A receipt names only nodes that hold the write, as they are said to, and as many as were asked for, in every
+//! layout by which its coordinator decided.
 //!
 //! This is checked at the moment at which the receipt leaves its node.
 
 use std::collections::BTreeSet;
 
-use dunlin_protocol::Durability;
+use dunlin_protocol::cluster::AppliedLayout;
+use dunlin_protocol::request::WriteOptions;
 use dunlin_protocol::response::{HeldBy, Receipt};
+use dunlin_protocol::{BucketDefaults, Durability};
+use dunlin_ring::Needed;
 
 use super::Checker;
 use crate::history::Action;
@@ -82,21 +86,41 @@ fn missing(world: &World, number: usize, receipt: &Receipt) -> Option<String> {
     };
     let defaults = world.history.buckets.get(bucket)?.bucket.defaults;
     let partition = world.layout.partitions().partition_of(*bucket, key);
-    let owners = world.layout.owners(partition);
-    let w = options.w.unwrap_or(defaults.w).needed(owners.len());
-    let pw = options.pw.map_or(0, |pw| pw.needed(owners.len()));
-    let dw = match (options.dw.or(defaults.dw), defaults.durability) {
-        (Some(dw), _) => dw.needed(owners.len()),
+    let dots = receipt.context.clock().unwrap_or_default();
+    let minted = dots
+        .dots()
+        .find_map(|dot| world.ledger.event(Name::of(&dot)))?;
+    let short = |layout: &AppliedLayout| {
+        let owners = layout.layout.owners(partition);
+        let needs = needs(options, &defaults, owners.len());
+        let of_set = |copy: &&HeldBy| owners.contains(&copy.hint_for.unwrap_or(copy.node));
+        let copies: Vec<&HeldBy> = receipt.copies.iter().filter(of_set).collect();
+        let distinct: BTreeSet<_> = copies.iter().map(|copy| copy.node).collect();
+        let of_owners = copies.iter().filter(|copy| copy.hint_for.is_none()).count();
+        let synced = copies.iter().filter(|copy| copy.synced).count();
+        let falls_short =
+            distinct.len() < needs.nodes || of_owners < needs.owners || synced < needs.synced;
+        falls_short.then(|| {
+            format!(
+                "request #{number}: {receipt:?} falls short of {needs:?} in layout {}",
+                layout.id
+            )
+        })
+    };
+    minted.layouts.all().find_map(short)
+}
+
+/// What must hold a write in a set of so many owners.
+fn needs(options: &WriteOptions, defaults: &BucketDefaults, owners: usize) -> Needed {
+    let w = options.w.unwrap_or(defaults.w).needed(owners);
+    let synced = match (options.dw.or(defaults.dw), defaults.durability) {
+        (Some(dw), _) => dw.needed(owners),
         (None, Durability::Synced) => w,
         (None, Durability::Periodic) => 0,
     };
-    let distinct: BTreeSet<_> = receipt.copies.iter().map(|copy| copy.node).collect();
-    let of_owners = receipt
-        .copies
-        .iter()
-        .filter(|c| c.hint_for.is_none() && owners.contains(&c.node))
-        .count();
-    let synced = receipt.copies.iter().filter(|copy| copy.synced).count();
-    (distinct.len() < w || of_owners < pw || synced < dw)
-        .then(|| format!("request #{number}: {receipt:?} falls short of w {w}, pw {pw}, dw {dw}"))
+    Needed {
+        nodes: w,
+        owners: options.pw.map_or(0, |pw| pw.needed(owners)),
+        synced,
+    }
 }
