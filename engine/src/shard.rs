@@ -493,6 +493,7 @@ impl Shard {
             .map(|(node, _)| *node)
             .collect();
         self.follow(view, effects);
+        self.write_on(now, effects);
         for node in back {
             // Whoever was away may come back with another disk: compare everything anew.
             self.repair.peer_is_back(node);

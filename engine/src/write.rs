@@ -13,6 +13,7 @@
 //! another actor. An owner that stays silent is given a fallback with a hint, also after the answer.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use dunlin_crdt::{Change, Clock, OpId, Replaces, RowKind};
 use dunlin_protocol::peer::{AckWhen, OperationMessage, PeerOp, Refusal, RowEvent};
@@ -29,6 +30,7 @@ use crate::changes::{Steps, steps};
 use crate::gather::{Found, Then};
 use crate::io::{Effect, Note, Now, Time, TimerId};
 use crate::shard::{Operation, Origin, Shard, Waiting, send_operation};
+use crate::view::ActiveLayouts;
 
 /// A write that is understood and not yet applied: what a read before it must not lose.
 #[derive(Clone, Debug)]
@@ -61,6 +63,11 @@ pub(crate) struct WriteOp {
     spares: VecDeque<NodeId>,
     rest: Rest,
     phase: Phase,
+    /// By which it was planned.
+    layouts: Arc<ActiveLayouts>,
+    /// Asked as owners, and they say that they are none: they know of a layout under which they are not,
+    /// or not yet of the one under which they are.
+    disowned: Vec<NodeId>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -326,6 +333,8 @@ impl Shard {
             spares,
             rest,
             phase: Phase::Pending,
+            layouts: Arc::clone(&self.view.layouts),
+            disowned: Vec::new(),
         };
         self.counters.add("writes");
         self.operations
@@ -408,7 +417,11 @@ impl Shard {
                 let asked = write.waiting.iter().position(|(node, _)| *node == from);
                 if let Some(at) = asked {
                     let (node, hint_for) = write.waiting.swap_remove(at);
-                    write.tally.failed(node);
+                    match (refusal, hint_for) {
+                        // One of the two has yet to hear of a layout.
+                        (Refusal::NotOwner, None) => write.disowned.push(node),
+                        _ => write.tally.failed(node),
+                    }
                     // A wrong clock is not cured by writing around it; all else is.
                     if *refusal != Refusal::Skew {
                         write.ask_spare(op, hint_for.unwrap_or(node), effects);
@@ -456,6 +469,41 @@ impl Shard {
             at: write.deadline,
         });
         self.settle_write(op, write, now, effects);
+    }
+
+    /// There may be news of layouts. No quorum is needed any more in those that are older than the
+    /// complete one, whose owners may refuse the write; and owners that had not heard of the newest one are
+    /// asked again.
+    pub(crate) fn write_on(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        let complete = self.view.layouts.complete().id;
+        let waits = |write: &WriteOp| {
+            let retired = write.layouts.complete().id < complete;
+            write.is_pending() && (retired || !write.disowned.is_empty())
+        };
+        let pending = self
+            .operations
+            .iter()
+            .filter(|(_, operation)| matches!(operation, Operation::Write(write) if waits(write)));
+        let pending: Vec<PeerOp> = pending.map(|(op, _)| *op).collect();
+        for op in pending {
+            let Some(Operation::Write(mut write)) = self.operations.remove(&op) else {
+                continue;
+            };
+            let (layouts, partition) = (&write.layouts, write.partition);
+            let is_active = |owners: &[NodeId]| {
+                let mut active = layouts.all().filter(|layout| layout.id >= complete);
+                active.any(|layout| layout.layout.owners(partition) == owners)
+            };
+            write.tally.keep_sets(is_active);
+            for node in std::mem::take(&mut write.disowned) {
+                if self.view.is_owner(node, partition) {
+                    write.waiting.push((node, None));
+                    let (events, ack) = (&write.events, write.ack);
+                    effects.push(replicate_to(node, partition, op, events, ack, None));
+                }
+            }
+            self.settle_write(op, write, now, effects);
+        }
     }
 
     /// Answers as soon as enough hold the write, or too few can; forgets it when all have answered.

@@ -98,6 +98,14 @@ impl QuorumTally {
         self.failed.retain(|failed| *failed != fallback);
     }
 
+    /// Only these sets of owners count from now on: the others belong to layouts that are retired. If
+    /// none of them is active all stay: without any, nothing would be promised.
+    pub fn keep_sets(&mut self, is_active: impl Fn(&[NodeId]) -> bool) {
+        if self.sets.iter().any(|set| is_active(&set.owners)) {
+            self.sets.retain(|set| is_active(&set.owners));
+        }
+    }
+
     /// Nothing more will come from `node`. What it has answered stands, but a sync it still owed is
     /// no longer counted on.
     pub fn failed(&mut self, node: NodeId) {

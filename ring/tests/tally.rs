@@ -164,6 +164,21 @@ fn two_layouts_need_a_quorum_each() {
 }
 
 #[test]
+fn a_set_that_is_retired_needs_nothing_and_never_are_all() {
+    let mut tally = tally_of_two_layouts(2, 0, 0);
+    let sets = tally.clone();
+    tally.keep_sets(|_| false);
+    assert_eq!(tally, sets, "without any set nothing would be promised");
+    tally.owner_answered(node(2), No);
+    tally.owner_answered(node(4), No);
+    tally.failed(node(1));
+    tally.failed(node(3));
+    assert!(tally.is_impossible(0), "1 and 3 know of the old one's end");
+    tally.keep_sets(|owners| owners.contains(&node(4)));
+    assert!(tally.is_met());
+}
+
+#[test]
 fn an_owner_of_both_layouts_counts_in_both() {
     let mut tally = tally_of_two_layouts(2, 2, 2);
     tally.owner_answered(node(2), Yes);

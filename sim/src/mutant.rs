@@ -62,11 +62,13 @@ pub enum Mutant {
     LoserForgotten,
     /// A node that lacks some of a partition answers reads as if it had what the reader has.
     LackingAnswers,
+    /// Owners refuse what they are asked to take, now and then.
+    OwnersRefuse,
 }
 
 impl Mutant {
     /// Every mutant.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::ReplacesDropped,
         Self::AckBeforeCommit,
         Self::DiskRestored,
@@ -93,6 +95,7 @@ impl Mutant {
         Self::FormerHintsVanish,
         Self::LoserForgotten,
         Self::LackingAnswers,
+        Self::OwnersRefuse,
     ];
 
     /// Its name on the command line.
@@ -124,6 +127,7 @@ impl Mutant {
             Self::FormerHintsVanish => "former-hints-vanish",
             Self::LoserForgotten => "loser-forgotten",
             Self::LackingAnswers => "lacking-answers",
+            Self::OwnersRefuse => "owners-refuse",
         }
     }
 
@@ -149,6 +153,7 @@ impl Mutant {
             Self::CompleteEarly => Checker::Layouts,
             Self::LoserForgotten => Checker::Staged,
             Self::LackingAnswers => Checker::Answers,
+            Self::OwnersRefuse => Checker::Service,
         }
     }
 
@@ -240,6 +245,10 @@ impl Mutant {
                     split: 1,
                     ..FaultWeights::NONE
                 };
+            }
+            Self::OwnersRefuse => {
+                *faults = FaultWeights::NONE;
+                options.network.loss_permille = 0;
             }
             Self::SecretWipe => {
                 *faults = FaultWeights {

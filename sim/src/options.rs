@@ -100,7 +100,7 @@ pub struct DiskOptions {
 }
 
 /// How often each fault is chosen, relative to the others.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FaultWeights {
     /// Links are cut.
     pub split: u64,
@@ -211,6 +211,15 @@ impl Options {
         options
     }
 
+    /// Whether nothing is made to fail.
+    pub(crate) fn is_calm(&self) -> bool {
+        let deaths = self.layouts.map_or(0, |layouts| layouts.deaths_permille);
+        // A node that was retired and is let join again is away.
+        let has_room = self.hints_bytes_max >= 1 << 20;
+        let reliable = self.network.loss_permille == 0 && has_room;
+        self.faults == FaultWeights::NONE && reliable && deaths == 0
+    }
+
     fn apply(&mut self, overrides: &Overrides) {
         self.nodes = overrides.nodes.unwrap_or(self.nodes).max(1);
         self.replicas = overrides.replicas.unwrap_or(self.replicas).max(1);
@@ -225,6 +234,10 @@ impl Options {
         if overrides.calm {
             self.faults = FaultWeights::NONE;
             self.network.loss_permille = 0;
+            self.hints_bytes_max = 1 << 30;
+            if let Some(layouts) = &mut self.layouts {
+                layouts.deaths_permille = 0;
+            }
         }
         if let Some(mutant) = self.mutant {
             mutant.adapt(self);

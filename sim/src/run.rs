@@ -413,7 +413,15 @@ impl World {
         let mut running = self.nodes.iter().filter_map(|node| node.process.as_ref());
         let last = running.next().map(|process| process.control.view());
         let layout = last.as_ref().map_or(&*self.layout, |view| view.complete());
-        let evidence = Evidence::new(&self.history, &self.ledger, layout, &ends, &self.remembered);
+        let calm = self.options.is_calm();
+        let evidence = Evidence::new(
+            &self.history,
+            &self.ledger,
+            layout,
+            &ends,
+            &self.remembered,
+            calm,
+        );
         let found = check::all(&evidence);
         for Violation { checker, sentence } in found {
             self.complain(checker, sentence);

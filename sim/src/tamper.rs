@@ -153,6 +153,13 @@ pub(crate) fn message(
             let (rows, clock) = (Vec::new(), Clock::new());
             *message = OperationMessage::Compared { rows, clock };
         }
+        (
+            Mutant::OwnersRefuse,
+            PeerBody::Operation {
+                message: message @ OperationMessage::Replicated { .. },
+                ..
+            },
+        ) if chance(&mut world.rng, 500) => *message = OperationMessage::Refused(Refusal::Failed),
         (Mutant::RepairSilent, PeerBody::Digests(_) | PeerBody::Repair { .. }) => return None,
         _ => {}
     }

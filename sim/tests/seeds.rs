@@ -51,6 +51,17 @@ fn seeds_hold_while_layouts_change() -> Outcome {
     check(32..44, &overrides)
 }
 
+#[test]
+fn a_change_of_layout_fails_no_request_halfway() -> Outcome {
+    let overrides = Overrides {
+        layouts: Some(true),
+        calm: true,
+        run_ms: Some(6_000),
+        ..Overrides::default()
+    };
+    check([13, 16, 40, 44, 45, 46, 47], &overrides)
+}
+
 /// Each of these once showed a mistake of the engine or of the replica.
 #[test]
 fn seeds_that_once_failed_hold() -> Outcome {

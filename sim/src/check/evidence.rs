@@ -62,6 +62,8 @@ pub(crate) struct Evidence<'a> {
     pub(crate) layout: &'a Layout,
     pub(crate) nodes: &'a [NodeEnd],
     pub(crate) remembered: &'a Remembered,
+    /// Whether nothing was made to fail.
+    pub(crate) calm: bool,
     acks: BTreeMap<Name, Vec<Ack<'a>>>,
 }
 
@@ -72,6 +74,7 @@ impl<'a> Evidence<'a> {
         layout: &'a Layout,
         nodes: &'a [NodeEnd],
         remembered: &'a Remembered,
+        calm: bool,
     ) -> Self {
         let mut acks: BTreeMap<Name, Vec<Ack<'a>>> = BTreeMap::new();
         for (op, receipt, dots) in history.receipts() {
@@ -87,6 +90,7 @@ impl<'a> Evidence<'a> {
             layout,
             nodes,
             remembered,
+            calm,
             acks,
         }
     }

@@ -20,6 +20,7 @@ mod layouts;
 mod listing;
 mod receipts;
 mod resurrection;
+mod service;
 mod shown;
 mod siblings;
 mod staged;
@@ -71,11 +72,13 @@ pub enum Checker {
     Staged,
     /// A partition is given up only when every owner has all of it.
     Handover,
+    /// While nothing fails, nothing is refused halfway.
+    Service,
 }
 
 impl Checker {
     /// Every property.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Invariants,
         Self::Dots,
         Self::Receipts,
@@ -95,6 +98,7 @@ impl Checker {
         Self::Answers,
         Self::Staged,
         Self::Handover,
+        Self::Service,
     ];
 }
 
@@ -120,6 +124,7 @@ impl fmt::Display for Checker {
             Self::Answers => "answers",
             Self::Staged => "staged",
             Self::Handover => "handover",
+            Self::Service => "service",
         })
     }
 }
@@ -164,7 +169,9 @@ pub(crate) fn all(evidence: &Evidence<'_>) -> Vec<Violation> {
         (Checker::Staged, staged::check),
     ];
     let mut violations = Vec::new();
-    for (checker, check) in checks {
+    let calm: [(Checker, Check); 1] = [(Checker::Service, service::check)];
+    let calm = calm.into_iter().filter(|_| evidence.calm);
+    for (checker, check) in checks.into_iter().chain(calm) {
         let mut sentences = Vec::new();
         check(evidence, &mut sentences);
         sentences.truncate(5);

@@ -1,5 +1,5 @@
 //! A receipt names only nodes that hold the write, as they are said to, and as many as were asked for, in every
-//! layout by which its coordinator decided.
+//! layout by which its coordinator decided and that it does not take for retired when it answers.
 //!
 //! This is checked at the moment at which the receipt leaves its node.
 
@@ -15,6 +15,7 @@ use super::Checker;
 use crate::history::Action;
 use crate::ledger::{Held, Minted, Name};
 use crate::world::World;
+use crate::writer::Part;
 
 /// Checks the receipt that answers a request.
 pub(crate) fn check(world: &mut World, number: usize, receipt: &Receipt) {
@@ -107,7 +108,13 @@ fn missing(world: &World, number: usize, receipt: &Receipt) -> Option<String> {
             )
         })
     };
-    minted.layouts.all().find_map(short)
+    let Part::Shard(shard) = world.shard_of(partition) else {
+        return None;
+    };
+    let view = world.nodes[minted.node].views.get(shard)?;
+    let complete = view.layouts.complete().id;
+    let mut counting = minted.layouts.all().filter(|layout| layout.id >= complete);
+    counting.find_map(short)
 }
 
 /// What must hold a write in a set of so many owners.
