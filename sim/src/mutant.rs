@@ -62,11 +62,15 @@ pub enum Mutant {
     LoserForgotten,
     /// A node that lacks some of a partition answers reads as if it had what the reader has.
     LackingAnswers,
+    /// Nobody sends anything to an owner with a damaged row that would heal it.
+    DamageStays,
+    /// A damaged row is taken for absent.
+    DamageAsAbsence,
 }
 
 impl Mutant {
     /// Every mutant.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 28] = [
         Self::ReplacesDropped,
         Self::AckBeforeCommit,
         Self::DiskRestored,
@@ -93,6 +97,8 @@ impl Mutant {
         Self::FormerHintsVanish,
         Self::LoserForgotten,
         Self::LackingAnswers,
+        Self::DamageStays,
+        Self::DamageAsAbsence,
     ];
 
     /// Its name on the command line.
@@ -124,6 +130,8 @@ impl Mutant {
             Self::FormerHintsVanish => "former-hints-vanish",
             Self::LoserForgotten => "loser-forgotten",
             Self::LackingAnswers => "lacking-answers",
+            Self::DamageStays => "damage-stays",
+            Self::DamageAsAbsence => "damage-as-absence",
         }
     }
 
@@ -135,7 +143,10 @@ impl Mutant {
             Self::DiskRestored => Checker::Dots,
             Self::LogSkipped | Self::RowDeletesSkipped => Checker::Invariants,
             Self::DeniedWrite => Checker::Denied,
-            Self::SecretWipe | Self::HintsVanish | Self::FormerHintsVanish => Checker::Survival,
+            Self::SecretWipe
+            | Self::HintsVanish
+            | Self::FormerHintsVanish
+            | Self::DamageAsAbsence => Checker::Survival,
             Self::ForwardTwice => Checker::Counters,
             Self::AlwaysSame | Self::AmnesiaDenied => Checker::Freshness,
             Self::HintsStuck => Checker::Drain,
@@ -149,6 +160,7 @@ impl Mutant {
             Self::CompleteEarly => Checker::Layouts,
             Self::LoserForgotten => Checker::Staged,
             Self::LackingAnswers => Checker::Answers,
+            Self::DamageStays => Checker::Damage,
         }
     }
 
@@ -191,7 +203,7 @@ impl Mutant {
         options.network.delay_us_max = options.network.delay_us_max.min(10_000);
         options.fault_every_ms = options.fault_every_ms.min(400);
         let faults = &mut options.faults;
-        (faults.amnesia, faults.wipe) = (0, 0);
+        (faults.amnesia, faults.wipe, faults.rot) = (0, 0, 0);
         options.layouts = self.layouts();
         if options.layouts.is_some() {
             options.run_ms = options.run_ms.min(5_000);
@@ -238,6 +250,12 @@ impl Mutant {
                 options.fault_every_ms = 200;
                 *faults = FaultWeights {
                     split: 1,
+                    ..FaultWeights::NONE
+                };
+            }
+            Self::DamageStays | Self::DamageAsAbsence => {
+                *faults = FaultWeights {
+                    rot: 3,
                     ..FaultWeights::NONE
                 };
             }

@@ -8,6 +8,7 @@ mod answers;
 mod buckets;
 mod convergence;
 mod counters;
+mod damage;
 mod denied;
 mod dots;
 mod drain;
@@ -71,11 +72,13 @@ pub enum Checker {
     Staged,
     /// A partition is given up only when every owner has all of it.
     Handover,
+    /// A damaged row is found and healed.
+    Damage,
 }
 
 impl Checker {
     /// Every property.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Invariants,
         Self::Dots,
         Self::Receipts,
@@ -95,6 +98,7 @@ impl Checker {
         Self::Answers,
         Self::Staged,
         Self::Handover,
+        Self::Damage,
     ];
 }
 
@@ -120,6 +124,7 @@ impl fmt::Display for Checker {
             Self::Answers => "answers",
             Self::Staged => "staged",
             Self::Handover => "handover",
+            Self::Damage => "damage",
         })
     }
 }
@@ -140,6 +145,7 @@ impl fmt::Display for Violation {
 }
 
 pub(crate) use answers::{message as check_answer, read as check_read};
+pub(crate) use damage::check as check_damage;
 pub(crate) use handover::check as check_given_up;
 pub(crate) use layouts::{start as check_knowledge, watch as watch_layouts};
 pub(crate) use receipts::check as check_receipt;
