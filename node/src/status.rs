@@ -7,11 +7,12 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use dunlin_client::transport::Link;
 use dunlin_engine::{Counters, ShardReport};
 use dunlin_protocol::error::Failure;
 use dunlin_protocol::request::Request;
 use dunlin_protocol::response::Answer;
-use dunlin_protocol::status::{NodeStatus, PeerStatus, StartReport};
+use dunlin_protocol::status::{NodeStatus, PathStatus, PeerStatus, StartReport};
 use dunlin_ring::NodeId;
 use dunlin_storage::{Kv, KvError};
 use tokio::runtime::Handle;
@@ -22,7 +23,7 @@ use crate::clock::Clock;
 use crate::counters::NodeCounters;
 use crate::driver::Parts;
 use crate::driver::part::{PartMessage, PartReport};
-use crate::links::PeerLinks;
+use crate::links::{PeerLinks, Purpose};
 use crate::listener::clients::Asker;
 use crate::writer::board::StorageBoard;
 
@@ -164,6 +165,10 @@ impl Desk {
         for peer in sum.peers.iter_mut().filter(|peer| peer.name.is_empty()) {
             peer.name = self.links.name(peer.node).unwrap_or_default();
         }
+        for peer in &mut sum.peers {
+            let link = self.links.live(peer.node, Purpose::Requests);
+            peer.path = link.map(|link| path_of(&link));
+        }
         for (name, count) in self.counters.all() {
             *sum.counters.entry(name).or_default() += count;
         }
@@ -207,6 +212,17 @@ impl Desk {
 
     fn answer(&self, asker: &Asker, answer: Answer) {
         asker.answer(self.views.newest(), answer, &self.counters);
+    }
+}
+
+fn path_of(link: &Link) -> PathStatus {
+    let path = link.connection().stats().path;
+    PathStatus {
+        rtt_us: u64::try_from(path.rtt.as_micros()).unwrap_or(u64::MAX),
+        sent: path.sent_packets,
+        lost: path.lost_packets,
+        congested: path.congestion_events,
+        window_bytes: path.cwnd,
     }
 }
 

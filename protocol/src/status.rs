@@ -115,6 +115,34 @@ pub struct PeerStatus {
     /// Why it is asked last, if it is: `slow` or `failing`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub demoted: Option<String>,
+    /// What the network between the two is like, while they are linked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<PathStatus>,
+}
+
+/// The path of the link by which one node asks another, as the asker's end of it sees it. Counts are since
+/// the link was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PathStatus {
+    /// The smoothed round trip of packets, in microseconds.
+    pub rtt_us: u64,
+    /// Packets sent.
+    pub sent: u64,
+    /// Of those, packets taken for lost.
+    pub lost: u64,
+    /// How often the path was found congested.
+    pub congested: u64,
+    /// The congestion window: what may be on its way at one time, in bytes.
+    pub window_bytes: u64,
+}
+
+impl PathStatus {
+    /// The share of packets that were lost, in thousandths.
+    pub fn lost_permille(&self) -> u64 {
+        let lost = u128::from(self.lost) * 1000;
+        u64::try_from(lost / u128::from(self.sent.max(1))).unwrap_or(u64::MAX)
+    }
 }
 
 fn is_zero(number: &u64) -> bool {

@@ -7,6 +7,7 @@
     reason = "a test may fail"
 )]
 
+mod growth;
 mod harness;
 mod outage;
 mod refusals;

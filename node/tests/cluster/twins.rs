@@ -5,6 +5,8 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use dunlin_node::dev::DevNode;
+use dunlin_protocol::status::NodeStatus;
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::harness::{PATIENCE, TestCluster, counter};
 
@@ -87,4 +89,58 @@ async fn a_second_process_of_a_node_that_lives_is_refused_and_the_first_goes_on(
         assert_eq!(counter(&status, "peers_lost"), 0, "{}", cluster.logs());
     }
     cluster.converged().await;
+}
+
+fn reaches(status: &NodeStatus, name: &str) -> bool {
+    let peer = status.peers.iter().find(|peer| peer.name == name);
+    peer.is_some_and(|peer| peer.reachable)
+}
+
+#[tokio::test]
+async fn of_two_processes_that_could_not_see_each_other_the_later_stands_and_the_other_ends() {
+    let mut cluster = TestCluster::start(3).await;
+    let node = cluster.dev.node(2).unwrap().clone();
+    let pid = std::fs::read_to_string(node.dir.join("pid")).unwrap();
+    let pid = Pid::from_raw(pid.trim().parse().unwrap()).unwrap();
+    // As a machine that is paused while its copy is started elsewhere.
+    kill_process(pid, Signal::STOP).unwrap();
+    for number in [1, 3] {
+        cluster
+            .until(number, "it misses the first one", |status| {
+                !reaches(status, "n2")
+            })
+            .await;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let config = twin_of(&node, dir.path(), Disk::Cloned);
+    let mut twin = tokio::process::Command::new(env!("CARGO_BIN_EXE_dunlin"))
+        .arg("server")
+        .arg("--config")
+        .arg(&config)
+        .kill_on_drop(true)
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    for number in [1, 3] {
+        cluster
+            .until(number, "it reaches the later one", |status| {
+                reaches(status, "n2")
+            })
+            .await;
+    }
+    kill_process(pid, Signal::CONT).unwrap();
+    let deadline = std::time::Instant::now() + PATIENCE;
+    while cluster.dev.is_running(2).unwrap() {
+        assert!(
+            std::time::Instant::now() < deadline,
+            "the first one goes on\n{}",
+            cluster.logs()
+        );
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    let log = std::fs::read_to_string(node.log()).unwrap();
+    assert!(log.contains("takes its place: this one ends"), "{log}");
+    assert!(twin.try_wait().unwrap().is_none(), "the later one lives");
+    twin.kill().await.unwrap();
 }

@@ -13,7 +13,11 @@ const RATE_DEFAULT: &str = "64MiB";
 #[derive(Debug, Subcommand)]
 pub(crate) enum ClusterCommand {
     /// Show how the cluster and each node is
-    Status,
+    Status {
+        /// Also show how each node finds the others: round trips, losses, answers
+        #[arg(long)]
+        peers: bool,
+    },
     #[command(flatten)]
     Change(ChangeCommand),
     /// Show what the staged changes would do

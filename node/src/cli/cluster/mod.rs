@@ -18,6 +18,7 @@ mod cancel;
 mod change;
 mod compact;
 mod moves;
+mod peers;
 mod plan;
 mod plan_text;
 #[cfg(test)]
@@ -36,7 +37,7 @@ pub(crate) async fn run(
     command: ClusterCommand,
 ) -> Result<Ended, Fault> {
     match command {
-        ClusterCommand::Status => status::run(session, out).await,
+        ClusterCommand::Status { peers } => status::run(session, out, peers).await,
         ClusterCommand::Change(command) => change::run(session, out, command).await,
         ClusterCommand::Plan(rate) => plan_text::run(session, out, rate.rate).await,
         ClusterCommand::Apply { yes, rate } => apply::run(session, out, yes, rate.rate).await,

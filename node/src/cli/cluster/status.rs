@@ -11,6 +11,7 @@ use dunlin_client::status::{NodeStatus, StartReport, StorageState};
 use dunlin_client::{ConnectError, NodeId, Options};
 use serde_json::{Value, json};
 
+use super::peers;
 use super::shape::{Shape, look, members, newcomers, paste};
 use super::verdict::Verdict;
 use crate::cli::ended::Ended;
@@ -46,7 +47,11 @@ enum Word {
 }
 
 /// `dunlin cluster status`
-pub(super) async fn run(session: &Session, out: &mut Output) -> Result<Ended, Fault> {
+pub(super) async fn run(
+    session: &Session,
+    out: &mut Output,
+    with_peers: bool,
+) -> Result<Ended, Fault> {
     let file = ClusterFile::load(session.cluster_file()).map_err(ConnectError::from)?;
     let client = match session.connect(Options::new().timeout(TIMEOUT)).await {
         Ok(client) => client,
@@ -61,6 +66,11 @@ pub(super) async fn run(session: &Session, out: &mut Output) -> Result<Ended, Fa
     let verdict = Verdict::of(&shape)?;
     let listed = file.listed().cloned().collect();
     show(out, session, &nodes_of(listed, &shape), Some(&verdict))?;
+    if with_peers && !out.is_json() {
+        let said = shape.said.values().filter_map(|said| said.as_ref().ok());
+        out.line("")?;
+        peers::table(said).show(out)?;
+    }
     Ok(Ended::Done)
 }
 
