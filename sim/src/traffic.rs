@@ -69,11 +69,6 @@ impl Traffic {
         sent.1 += bytes as u64;
     }
 
-    /// All that was sent to a node for something: messages and bytes.
-    pub(crate) fn to(&self, what: What, node: usize) -> (u64, u64) {
-        self.sent.get(&(what, node)).copied().unwrap_or_default()
-    }
-
     /// What was sent for something, per node and second.
     pub(crate) fn rate(&self, what: What, nodes: usize, us: u64) -> Rate {
         let of = self.sent.iter().filter(|((of, _), _)| *of == what);
