@@ -56,6 +56,8 @@ pub struct Control {
     shards: Vec<Follows>,
     pub(crate) peers: Peers,
     pub(crate) membership: Membership,
+    /// The earliest timer of the membership that has yet to fire.
+    pub(crate) membership_wakes_at: Option<Time>,
     pub(crate) rng: fastrand::Rng,
     pub(crate) hlc: HlcClock,
     storage: StorageState,
@@ -152,6 +154,7 @@ impl Control {
             me,
             knowledge,
             membership,
+            membership_wakes_at: None,
             shards: vec![Follows::default(); shards],
             peers,
             rng,

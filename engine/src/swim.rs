@@ -8,26 +8,32 @@ impl Control {
     pub(crate) fn wake_membership(&mut self, now: Now, effects: &mut Vec<Effect>) {
         let mut out = MembershipOutput::default();
         self.membership.wake(now.time, &mut out);
-        self.carry_out_membership(out, effects);
+        self.carry_out_membership(out, now, effects);
     }
 
     pub(crate) fn take_datagram(&mut self, bytes: &[u8], now: Now, effects: &mut Vec<Effect>) {
         let mut out = MembershipOutput::default();
         self.membership.received(bytes, now.time, &mut out);
-        self.carry_out_membership(out, effects);
+        self.carry_out_membership(out, now, effects);
     }
 
     /// The node stops in order: the others need not find out by its silence.
     pub(crate) fn leave_membership(&mut self, now: Now, effects: &mut Vec<Effect>) {
         let mut out = MembershipOutput::default();
         self.membership.leave(now.time, &mut out);
-        self.carry_out_membership(out, effects);
+        self.carry_out_membership(out, now, effects);
     }
 
-    fn carry_out_membership(&mut self, out: MembershipOutput, effects: &mut Vec<Effect>) {
+    fn carry_out_membership(&mut self, out: MembershipOutput, now: Now, effects: &mut Vec<Effect>) {
         let datagrams = out.datagrams.into_iter();
         effects.extend(datagrams.map(|(to, bytes)| Effect::Datagram { to, bytes }));
-        if let Some(at) = out.wake_at {
+        // Every timer fires, and a wake that comes too early asks for the next: were one set each time,
+        // every datagram would leave one more that never ends.
+        let pending = self.membership_wakes_at.filter(|at| *at > now.time);
+        if let Some(at) = out.wake_at
+            && pending.is_none_or(|pending| at < pending)
+        {
+            self.membership_wakes_at = Some(at);
             let id = TimerId::Membership;
             effects.push(Effect::SetTimer { id, at });
         }

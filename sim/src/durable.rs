@@ -146,6 +146,13 @@ impl Durable {
             .is_some_and(|(_, clock)| clock.contains(dot))
     }
 
+    /// Whether the disk holds all these events as an owner's does.
+    pub(crate) fn claims_all(&self, partition: PartitionId, events: &Clock) -> bool {
+        self.claims
+            .get(&partition)
+            .is_some_and(|(_, clock)| events.is_subset(clock))
+    }
+
     /// For whom the disk holds the event as a hint.
     pub(crate) fn hinted(&self, dot: &Dot) -> impl Iterator<Item = NodeId> + '_ {
         let name = Name::of(dot);

@@ -39,6 +39,7 @@ enum Fault {
     Amnesia,
     Wipe,
     Clock,
+    Rot,
 }
 
 impl World {
@@ -75,6 +76,7 @@ impl World {
             amnesia,
             wipe,
             clock,
+            rot,
         } = self.options.faults;
         let weights = [
             (Fault::Split, split),
@@ -86,6 +88,7 @@ impl World {
             (Fault::Amnesia, amnesia),
             (Fault::Wipe, wipe),
             (Fault::Clock, clock),
+            (Fault::Rot, rot),
         ];
         let sum: u64 = weights.iter().map(|(_, weight)| weight).sum();
         if sum == 0 {
@@ -162,6 +165,7 @@ impl World {
                 let factor = if chance(&mut self.rng, 100) { 5 } else { 1 };
                 self.nodes[node].skew_ms = self.rng.i64(-most * factor..=most * factor);
             }
+            Fault::Rot => self.let_rot(node),
         }
     }
 

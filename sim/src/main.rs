@@ -3,7 +3,10 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use dunlin_sim::{Mutant, Overrides, Verdict, run};
+use dunlin_sim::{Mutant, Overrides, Rate, Verdict, run, size};
+
+/// Q of a cluster that is measured, where nothing else is asked for.
+const SIZE_PARTITIONS: u16 = 256;
 
 /// Runs whole clusters under seeds and checks what becomes of them.
 #[derive(Debug, Parser)]
@@ -51,6 +54,9 @@ struct Arguments {
     /// Whether layouts change: on or off; drawn if not given.
     #[arg(long, value_parser = switch)]
     layouts: Option<bool>,
+    /// Measure a calm cluster of so many nodes, and run no seed.
+    #[arg(long, value_name = "NODES")]
+    size: Option<usize>,
     /// Break something, to see that it is caught.
     #[arg(long)]
     mutant: Option<Mutant>,
@@ -140,6 +146,9 @@ fn fresh_seed() -> u64 {
 )]
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    if let Some(nodes) = arguments.size {
+        return report_size(nodes, arguments.partitions.unwrap_or(SIZE_PARTITIONS));
+    }
     let overrides = arguments.overrides();
     let started = std::time::Instant::now();
     let (mut runs, mut failed, mut virtual_us) = (0u64, Vec::new(), 0u64);
@@ -172,6 +181,59 @@ fn main() -> ExitCode {
     } else {
         ExitCode::FAILURE
     }
+}
+
+fn report_size(nodes: usize, partitions: u16) -> ExitCode {
+    let report = match size(nodes, partitions) {
+        Ok(report) => report,
+        Err(error) => {
+            eprintln!("{nodes} nodes: {error}");
+            return ExitCode::from(2);
+        }
+    };
+    let time = |ms: Option<u64>| ms.map_or("never".to_owned(), |ms| format!("{ms} ms"));
+    let rate = |rate: Rate| format!("{:.1} of {:.0} bytes", rate.messages, rate.bytes);
+    println!("{nodes} nodes, {partitions} partitions, 3 owners each, no data");
+    println!(
+        "each sees all others after       {}",
+        time(report.all_known_ms)
+    );
+    println!(
+        "a new layout is known to all in  {}",
+        time(report.layout_known_ms)
+    );
+    println!(
+        "and complete after               {}",
+        time(report.layout_complete_ms)
+    );
+    println!(
+        "a death is known to all in       {}",
+        time(report.death_known_ms)
+    );
+    println!("living nodes taken for dead      {}", report.false_deaths);
+    println!("for each node and second, at rest:");
+    println!(
+        "  datagrams of membership        {}",
+        rate(report.membership)
+    );
+    println!("  messages of the control part   {}", rate(report.control));
+    println!("  messages of the shards         {}", rate(report.shards));
+    println!("  while the layout changed, all  {}", rate(report.changing));
+    if let Some(bytes) = resident_bytes() {
+        println!(
+            "memory of the simulator          {} KiB a node",
+            bytes / 1024 / nodes.max(1) as u64
+        );
+    }
+    ExitCode::SUCCESS
+}
+
+/// The most memory that this process ever had, where the system says so.
+fn resident_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+    let kib: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
+    Some(kib * 1024)
 }
 
 fn tell(verdict: &Verdict, replay: &str) {

@@ -64,11 +64,15 @@ pub enum Mutant {
     LackingAnswers,
     /// Owners refuse what they are asked to take, now and then.
     OwnersRefuse,
+    /// Nobody sends anything to an owner with a damaged row that would heal it.
+    DamageStays,
+    /// A damaged row is taken for absent.
+    DamageAsAbsence,
 }
 
 impl Mutant {
     /// Every mutant.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 29] = [
         Self::ReplacesDropped,
         Self::AckBeforeCommit,
         Self::DiskRestored,
@@ -96,6 +100,8 @@ impl Mutant {
         Self::LoserForgotten,
         Self::LackingAnswers,
         Self::OwnersRefuse,
+        Self::DamageStays,
+        Self::DamageAsAbsence,
     ];
 
     /// Its name on the command line.
@@ -128,6 +134,8 @@ impl Mutant {
             Self::LoserForgotten => "loser-forgotten",
             Self::LackingAnswers => "lacking-answers",
             Self::OwnersRefuse => "owners-refuse",
+            Self::DamageStays => "damage-stays",
+            Self::DamageAsAbsence => "damage-as-absence",
         }
     }
 
@@ -139,7 +147,10 @@ impl Mutant {
             Self::DiskRestored => Checker::Dots,
             Self::LogSkipped | Self::RowDeletesSkipped => Checker::Invariants,
             Self::DeniedWrite => Checker::Denied,
-            Self::SecretWipe | Self::HintsVanish | Self::FormerHintsVanish => Checker::Survival,
+            Self::SecretWipe
+            | Self::HintsVanish
+            | Self::FormerHintsVanish
+            | Self::DamageAsAbsence => Checker::Survival,
             Self::ForwardTwice => Checker::Counters,
             Self::AlwaysSame | Self::AmnesiaDenied => Checker::Freshness,
             Self::HintsStuck => Checker::Drain,
@@ -154,6 +165,7 @@ impl Mutant {
             Self::LoserForgotten => Checker::Staged,
             Self::LackingAnswers => Checker::Answers,
             Self::OwnersRefuse => Checker::Service,
+            Self::DamageStays => Checker::Damage,
         }
     }
 
@@ -196,7 +208,7 @@ impl Mutant {
         options.network.delay_us_max = options.network.delay_us_max.min(10_000);
         options.fault_every_ms = options.fault_every_ms.min(400);
         let faults = &mut options.faults;
-        (faults.amnesia, faults.wipe) = (0, 0);
+        (faults.amnesia, faults.wipe, faults.rot) = (0, 0, 0);
         options.layouts = self.layouts();
         if options.layouts.is_some() {
             options.run_ms = options.run_ms.min(5_000);
@@ -249,6 +261,13 @@ impl Mutant {
             Self::OwnersRefuse => {
                 *faults = FaultWeights::NONE;
                 options.network.loss_permille = 0;
+                options.hints_bytes_max = 1 << 30;
+            }
+            Self::DamageStays | Self::DamageAsAbsence => {
+                *faults = FaultWeights {
+                    rot: 3,
+                    ..FaultWeights::NONE
+                };
             }
             Self::SecretWipe => {
                 *faults = FaultWeights {

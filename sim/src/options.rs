@@ -120,6 +120,8 @@ pub struct FaultWeights {
     pub wipe: u64,
     /// A clock jumps.
     pub clock: u64,
+    /// A bit of a stored row flips.
+    pub rot: u64,
 }
 
 /// What a caller insists on, whatever the seed says.
@@ -198,6 +200,7 @@ impl Options {
                 amnesia: *pick(rng, &[0, 0, 0, 1]),
                 wipe: *pick(rng, &[0, 0, 0, 1]),
                 clock: *pick(rng, &[0, 0, 1]),
+                rot: crate::rot::draw(seed),
             },
             skew_ms_max: *pick(rng, &[0, 5, 100, 240, 240]),
             late_flush_permille: *pick(rng, &[0, 100, 500]),
@@ -231,6 +234,9 @@ impl Options {
             self.faults.amnesia = 0;
             self.faults.wipe = 0;
         }
+        if self.layouts.is_some() || self.replicas < 3 {
+            self.faults.rot = 0;
+        }
         if overrides.calm {
             self.faults = FaultWeights::NONE;
             self.network.loss_permille = 0;
@@ -241,6 +247,9 @@ impl Options {
         }
         if let Some(mutant) = self.mutant {
             mutant.adapt(self);
+        }
+        if self.faults.rot > 0 {
+            crate::rot::adapt(self);
         }
     }
 }
@@ -257,6 +266,7 @@ impl FaultWeights {
         amnesia: 0,
         wipe: 0,
         clock: 0,
+        rot: 0,
     };
 }
 

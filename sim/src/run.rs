@@ -14,7 +14,9 @@ use dunlin_ring::{
 };
 use dunlin_storage::MemoryKv;
 
-use crate::check::{self, Checker, Evidence, NodeEnd, PartitionEnd, Violation, is_quiet};
+use crate::check::{
+    self, Checker, Evidence, NodeEnd, PartitionEnd, Violation, check_damage, is_quiet,
+};
 use crate::clients::Client;
 use crate::durable::Durable;
 use crate::history::{Action, Op, Outcome};
@@ -77,7 +79,7 @@ pub fn run(seed: u64, overrides: &Overrides, printed: bool) -> Result<Verdict, R
     })
 }
 
-fn layout(options: &Options) -> Result<Layout, RingError> {
+pub(crate) fn layout(options: &Options) -> Result<Layout, RingError> {
     let members = (0..options.nodes).map(|at| Member {
         id: NodeId::from_name(&format!("n{at}")),
         name: format!("n{at}"),
@@ -120,10 +122,10 @@ impl World {
         self.judge();
     }
 
-    fn be_born(&mut self) {
+    /// Nodes that have never run.
+    pub(crate) fn add_nodes(&mut self, count: usize) {
         let most = self.options.skew_ms_max as i64;
-        let spares = self.options.layouts.map_or(0, |layouts| layouts.spares);
-        for at in 0..self.options.nodes + spares {
+        for at in 0..count {
             let skew_ms = self.rng.i64(-most..=most);
             self.nodes.push(Node {
                 id: NodeId::from_name(&format!("n{at}")),
@@ -149,6 +151,11 @@ impl World {
                 told: None,
             });
         }
+    }
+
+    fn be_born(&mut self) {
+        let spares = self.options.layouts.map_or(0, |layouts| layouts.spares);
+        self.add_nodes(self.options.nodes + spares);
         for at in 0..self.options.nodes {
             self.boot(at);
         }
@@ -215,7 +222,7 @@ impl World {
             .nodes
             .iter()
             .filter(|n| n.standing == Standing::Serving);
-        if !serving.all(idle) {
+        if !serving.all(idle) || (0..self.nodes.len()).any(|node| self.has_rotten_rows(node)) {
             return false;
         }
         let ends = self.ends();
@@ -426,6 +433,7 @@ impl World {
         for Violation { checker, sentence } in found {
             self.complain(checker, sentence);
         }
+        check_damage(self);
     }
 
     /// A bucket may be gone if a client asked for that and was not told that nothing was done.

@@ -109,12 +109,24 @@ pub(crate) fn message(
             world.inject(to, from, PeerBody::Repair { partition, message });
             return None;
         }
+        // Owners hardly ever lack something, unless writes miss them.
+        (
+            Mutant::HandoverSkipped,
+            PeerBody::Operation {
+                message: OperationMessage::Replicate { .. },
+                ..
+            },
+        ) if chance(&mut world.rng, 300) => return None,
         (Mutant::CompleteEarly, PeerBody::Control(ControlMessage::Know { entries, .. })) => {
             for entry in entries {
                 if let ClusterEntry::Progress(progress) = entry {
                     progress.synced = progress.acked;
                 }
             }
+        }
+        // What was missed is asked for late.
+        (Mutant::SettledIgnored, PeerBody::Digests(_)) if chance(&mut world.rng, 500) => {
+            return None;
         }
         // News travel slowly, or pulling too early hardly ever shows.
         (Mutant::SettledIgnored, PeerBody::Control(ControlMessage::Know { .. }))
@@ -160,6 +172,11 @@ pub(crate) fn message(
                 ..
             },
         ) if chance(&mut world.rng, 500) => *message = OperationMessage::Refused(Refusal::Failed),
+        (Mutant::DamageStays, PeerBody::Repair { partition, .. })
+            if world.has_rotten_rows_in(to, *partition) =>
+        {
+            return None;
+        }
         (Mutant::RepairSilent, PeerBody::Digests(_) | PeerBody::Repair { .. }) => return None,
         _ => {}
     }

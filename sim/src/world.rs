@@ -30,8 +30,10 @@ use crate::ledger::Ledger;
 use crate::network::Network;
 use crate::operator::{Operator, Remembered, Standing};
 use crate::options::{Options, chance};
+use crate::rot::Rot;
 use crate::tamper;
 use crate::trace::Trace;
+use crate::traffic::{Traffic, What};
 use crate::writer::{Part, Writer};
 
 /// More complaints of one run say nothing new.
@@ -149,6 +151,8 @@ pub(crate) struct World {
     pub(crate) clients: Vec<Client>,
     pub(crate) operators: Vec<Operator>,
     pub(crate) remembered: Remembered,
+    pub(crate) rot: Rot,
+    pub(crate) traffic: Traffic,
     pub(crate) history: History,
     pub(crate) ledger: Ledger,
     pub(crate) trace: Trace,
@@ -172,6 +176,8 @@ impl World {
             clients: Vec::new(),
             operators: Vec::new(),
             remembered: Remembered::default(),
+            rot: Rot::default(),
+            traffic: Traffic::default(),
             history: History::default(),
             ledger: Ledger::default(),
             violations: Vec::new(),
@@ -348,6 +354,10 @@ impl World {
 
     /// Checks all that a node holds in memory.
     pub(crate) fn check_node(&mut self, node: usize) {
+        // A damaged row is no row, and counts as one.
+        if self.has_rotten_rows(node) {
+            return;
+        }
         let Some(process) = &self.nodes[node].process else {
             return;
         };
@@ -574,6 +584,8 @@ impl World {
                     self.ledger.mint(self.now, node, op, &events, &layouts);
                 }
             }
+            // It was healed as it was read, perhaps.
+            Note::StoreFailed { reason } if self.rot.has_struck(node) => drop(reason),
             Note::StoreFailed { reason } => {
                 self.complain(
                     Checker::Invariants,
@@ -616,6 +628,7 @@ impl World {
         let Some(node) = place else { return };
         self.trace.add(self.now, from, "datagram", &bytes);
         self.count("datagrams");
+        self.traffic.note(What::Membership, node, bytes.len());
         let sender = self.nodes[from].id;
         for delay in self.network.send(&mut self.rng, from, node, true) {
             let (life, part) = (self.nodes[node].life, Part::Control);
@@ -650,6 +663,7 @@ impl World {
             |message: &OperationMessage| matches!(message, OperationMessage::Forward { .. });
         let repeatable = !matches!(&body, PeerBody::Operation { message, .. } if forwards(message));
         let copies = tamper::copies(self.options.mutant, &body);
+        let what = What::of(&body);
         let message = PeerMessage {
             layout: self.layout.number(),
             body,
@@ -662,6 +676,7 @@ impl World {
         };
         self.trace.add(self.now, from, "send", &bytes);
         self.count("messages");
+        self.traffic.note(what, place, bytes.len());
         for _ in 0..copies {
             for delay in self.network.send(&mut self.rng, from, place, repeatable) {
                 let (life, bytes) = (self.nodes[place].life, Arc::clone(&bytes));

@@ -48,7 +48,12 @@ fn mutants_of_reads_hints_and_repair_are_caught() -> Result<(), Box<dyn Error>> 
 
 #[test]
 fn mutants_of_layouts_are_caught() -> Result<(), Box<dyn Error>> {
-    check(&Mutant::ALL[18..])
+    check(&Mutant::ALL[18..26])
+}
+
+#[test]
+fn mutants_of_damage_are_caught() -> Result<(), Box<dyn Error>> {
+    check(&Mutant::ALL[26..])
 }
 
 #[test]

@@ -24,7 +24,8 @@ pub(crate) struct Node {
     pub(crate) kv: MemoryKv,
     pub(crate) shard: Shard,
     control: Control,
-    timers: BTreeSet<(Time, u8, TimerId)>,
+    /// Every one that was set fires, however often it was: the last number tells them apart.
+    pub(crate) timers: BTreeSet<(Time, u8, TimerId, u64)>,
 }
 
 /// What is on its way.
@@ -281,8 +282,9 @@ impl Cluster {
                     self.commit(id, part, batch, &ops, sync);
                 }
                 Effect::SetTimer { id: timer, at } => {
+                    self.next += 1;
                     if let Some(node) = self.nodes.get_mut(&id) {
-                        node.timers.insert((at, part, timer));
+                        node.timers.insert((at, part, timer, self.next));
                     }
                 }
                 Effect::Publish(view) => self.input(id, SHARD, Input::ViewChanged(view)),
@@ -355,11 +357,12 @@ impl Cluster {
                 .iter()
                 .filter_map(|(id, node)| node.timers.first().map(|timer| (*timer, *id)))
                 .min_by_key(|((at, ..), id)| (*at, *id));
-            let Some(((at, part, timer), id)) = next.filter(|((at, ..), _)| *at <= end) else {
+            let Some(((at, part, timer, number), id)) = next.filter(|((at, ..), _)| *at <= end)
+            else {
                 break;
             };
             if let Some(node) = self.nodes.get_mut(&id) {
-                node.timers.remove(&(at, part, timer));
+                node.timers.remove(&(at, part, timer, number));
             }
             self.set_time(at.max(self.now.time));
             self.input(id, part, Input::TimerFired(timer));

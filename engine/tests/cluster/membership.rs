@@ -71,3 +71,17 @@ fn dropped_bucket_gives_its_rows_back_and_never_meets_its_successor() {
         assert_eq!(node.shard.replica().tally().rows, 1);
     }
 }
+
+#[test]
+fn timers_of_a_node_that_runs_for_long_do_not_pile_up() {
+    let mut cluster = Cluster::of(3);
+    let pending = |cluster: &Cluster| -> usize {
+        let nodes = cluster.nodes.values();
+        nodes.map(|node| node.timers.len()).max().unwrap_or(0)
+    };
+    cluster.pass_ms(5_000);
+    let before = pending(&cluster);
+    cluster.pass_ms(60_000);
+    let after = pending(&cluster);
+    assert!(after <= before + 10, "{before} timers, and then {after}");
+}

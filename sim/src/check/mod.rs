@@ -8,6 +8,7 @@ mod answers;
 mod buckets;
 mod convergence;
 mod counters;
+mod damage;
 mod denied;
 mod dots;
 mod drain;
@@ -74,11 +75,13 @@ pub enum Checker {
     Handover,
     /// While nothing fails, nothing is refused halfway.
     Service,
+    /// A damaged row is found and healed.
+    Damage,
 }
 
 impl Checker {
     /// Every property.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::Invariants,
         Self::Dots,
         Self::Receipts,
@@ -99,6 +102,7 @@ impl Checker {
         Self::Staged,
         Self::Handover,
         Self::Service,
+        Self::Damage,
     ];
 }
 
@@ -125,6 +129,7 @@ impl fmt::Display for Checker {
             Self::Staged => "staged",
             Self::Handover => "handover",
             Self::Service => "service",
+            Self::Damage => "damage",
         })
     }
 }
@@ -145,6 +150,7 @@ impl fmt::Display for Violation {
 }
 
 pub(crate) use answers::{message as check_answer, read as check_read};
+pub(crate) use damage::check as check_damage;
 pub(crate) use handover::check as check_given_up;
 pub(crate) use layouts::{start as check_knowledge, watch as watch_layouts};
 pub(crate) use receipts::check as check_receipt;

@@ -161,6 +161,12 @@ impl MemoryKv {
         }
     }
 
+    /// A value changes by itself on the disk, or vanishes. No batch knows of it, so a crash does not
+    /// bring it back.
+    pub fn damage(&self, keyspace: Keyspace, key: Bytes, value: Option<Bytes>) {
+        self.lock().set(keyspace, key, value);
+    }
+
     /// How many committed batches a crash could undo.
     #[must_use]
     pub fn unsynced(&self) -> usize {
