@@ -42,6 +42,8 @@ struct Pass {
     partition: PartitionId,
     after: Option<RowKey>,
     digest: PartitionDigest,
+    /// Rows that know more than the clock: what they hold does not follow from it.
+    rows_ahead: u64,
     clock: u64,
 }
 
@@ -74,6 +76,12 @@ impl Scrub {
     /// When the contents of all owners were last found equal.
     pub(crate) fn proven(&self, partition: PartitionId) -> Option<Millis> {
         self.proven.get(&partition).copied()
+    }
+
+    /// What is held went back to what the disk holds: what was read before proves nothing.
+    pub(crate) fn forget(&mut self) {
+        self.pass = None;
+        self.mine.clear();
     }
 
     pub(crate) fn forget_partition(&mut self, partition: PartitionId) {
@@ -133,6 +141,7 @@ impl Shard {
             return self.note_store_error(&error, effects);
         }
         pass.digest.add(slice.digest);
+        pass.rows_ahead += slice.rows_ahead;
         pass.after = slice.next;
         if pass.after.is_some() {
             self.scrub.pass = Some(pass);
@@ -141,7 +150,9 @@ impl Shard {
         self.scrub.read_at.insert(partition, now.time);
         self.scrub.asked_for.remove(&partition);
         let unchanged = self.state_hash(partition) == pass.clock;
-        let certain = !self.scrub.has_damage(partition) && !self.replica.has_unclaimed(partition);
+        let certain = !self.scrub.has_damage(partition)
+            && !self.replica.has_unclaimed(partition)
+            && pass.rows_ahead == 0;
         if unchanged && certain && self.is_owner_here(partition) {
             let (clock, content) = (pass.clock, pass.digest.hash);
             self.scrub
@@ -168,6 +179,7 @@ impl Shard {
             partition,
             after: None,
             digest: PartitionDigest::default(),
+            rows_ahead: 0,
             clock: self.state_hash(partition),
         })
     }

@@ -442,6 +442,7 @@ impl Shard {
         self.handover.forget();
         self.following.forget();
         self.upkeep.forget();
+        self.scrub.forget();
         effects.push(Effect::Note(Note::RolledBack));
         self.counters.add("rolled_back");
         self.give_up_reads(None, effects);

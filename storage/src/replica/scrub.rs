@@ -18,8 +18,10 @@ use crate::kv::Keyspace;
 pub struct ScrubSlice {
     /// The digest of the rows that are intact. The slices of one pass add up, whatever their sizes.
     /// For owners with equal clocks the sums must be equal, if neither of them
-    /// [has unclaimed](Replica::has_unclaimed) events and nothing is damaged.
+    /// [has unclaimed](Replica::has_unclaimed) events, nothing is damaged, and no row is ahead.
     pub digest: PartitionDigest,
+    /// Rows that know of events that the partition's clock does not know of yet.
+    pub rows_ahead: u64,
     /// Rows read.
     pub rows_read: u64,
     /// The bytes of their stored keys and values.
@@ -49,6 +51,7 @@ impl Replica {
         let rows_at = self.owned_part(partition)?.rows_at;
         let span = key::all_in(rows_at).after(after.map(|row| key::row(rows_at, row)));
         let mut slice = ScrubSlice::default();
+        let clock = self.clock(partition);
         for entry in self.overlay.range(Keyspace::Rows, &span) {
             let (stored_key, value) = entry?;
             slice.rows_read += 1;
@@ -60,7 +63,11 @@ impl Replica {
             };
             match unseal_row(&value) {
                 Some(_) if is_left_out(key.bucket) => {}
-                Some(row) => slice.digest.add(digest::of_row(partition, &key, row)),
+                Some(row) => {
+                    let is_ahead = !row.past().is_subset(clock);
+                    slice.rows_ahead += u64::from(is_ahead);
+                    slice.digest.add(digest::of_row(partition, &key, row));
+                }
                 None => slice.damaged.push(key.clone()),
             }
             if slice.rows_read >= rows_max as u64 {
