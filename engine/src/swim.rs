@@ -24,12 +24,7 @@ impl Control {
         self.carry_out_membership(out, now, effects);
     }
 
-    fn carry_out_membership(
-        &mut self,
-        out: MembershipOutput,
-        now: Now,
-        effects: &mut Vec<Effect>,
-    ) {
+    fn carry_out_membership(&mut self, out: MembershipOutput, now: Now, effects: &mut Vec<Effect>) {
         let datagrams = out.datagrams.into_iter();
         effects.extend(datagrams.map(|(to, bytes)| Effect::Datagram { to, bytes }));
         // Every timer fires, and a wake that comes too early asks for the next: were one set each time,

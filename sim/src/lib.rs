@@ -18,6 +18,7 @@
 //!
 //! What it does not do: a transport that loses a stream and its order is the only one there is.
 
+mod absence;
 mod check;
 mod clients;
 mod durable;
@@ -39,6 +40,7 @@ mod workload;
 mod world;
 mod writer;
 
+pub use absence::{AbsenceReport, absence};
 pub use check::{Checker, Violation};
 pub use mutant::Mutant;
 pub use operator::LayoutOptions;

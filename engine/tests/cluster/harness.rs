@@ -357,7 +357,8 @@ impl Cluster {
                 .iter()
                 .filter_map(|(id, node)| node.timers.first().map(|timer| (*timer, *id)))
                 .min_by_key(|((at, ..), id)| (*at, *id));
-            let Some(((at, part, timer, number), id)) = next.filter(|((at, ..), _)| *at <= end) else {
+            let Some(((at, part, timer, number), id)) = next.filter(|((at, ..), _)| *at <= end)
+            else {
                 break;
             };
             if let Some(node) = self.nodes.get_mut(&id) {
