@@ -53,8 +53,10 @@ pub struct AbsenceReport {
     pub missed_rows: u64,
     /// The bytes of these, keys and values as they are stored.
     pub missed_bytes: u64,
-    /// What repair and handoff sent to it until it had caught up.
-    pub sent_bytes: u64,
+    /// What repair sent to it until it had caught up, in bytes.
+    pub repair_bytes: u64,
+    /// What was sent to it of hints by then.
+    pub hint_bytes: u64,
     /// Until it knew all that others knew when it came back; `None` if it never did.
     pub caught_up_ms: Option<u64>,
     /// The slowest request but one in a hundred while it was away, in microseconds.
@@ -136,11 +138,11 @@ impl World {
         let back = self.now;
         self.comes_back(AWAY);
         let mut caught_up_ms = None;
-        let mut sent_bytes = 0;
+        let (mut repair_bytes, mut hint_bytes) = (0, 0);
         while caught_up_ms.is_none() && self.now < back + PATIENCE_US {
             self.keep_busy(lasting, self.now + OFTEN_US, OFTEN_US);
             let sent = |what| self.traffic.bytes_to(what, AWAY);
-            sent_bytes = sent(What::Repair) + sent(What::Handoff);
+            (repair_bytes, hint_bytes) = (sent(What::Repair), sent(What::Handoff));
             if self.has_caught_up(&known) {
                 caught_up_ms = Some((self.now - back) / 1000);
             }
@@ -158,7 +160,8 @@ impl World {
             acknowledged: self.acknowledged(first..after),
             missed_rows,
             missed_bytes,
-            sent_bytes,
+            repair_bytes,
+            hint_bytes,
             caught_up_ms,
             p99_before_us: self.p99_us(before..after),
             p99_after_us: self.p99_us(after..end),

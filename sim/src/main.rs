@@ -242,7 +242,8 @@ fn report_absence(seconds: u64) -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let ratio = report.sent_bytes as f64 / report.missed_bytes.max(1) as f64;
+    let sent = report.repair_bytes + report.hint_bytes;
+    let ratio = sent as f64 / report.missed_bytes.max(1) as f64;
     let caught_up = report.caught_up_ms;
     println!("a node of 4 was away for {} s", report.away_s);
     println!("acknowledged meanwhile           {}", report.acknowledged);
@@ -251,8 +252,8 @@ fn report_absence(seconds: u64) -> ExitCode {
         report.missed_bytes, report.missed_rows
     );
     println!(
-        "repair and hints sent it         {} bytes, {ratio:.2} times that",
-        report.sent_bytes
+        "repair and hints sent it         {} and {} bytes, {ratio:.2} times that",
+        report.repair_bytes, report.hint_bytes
     );
     println!(
         "it had caught up after           {}",
