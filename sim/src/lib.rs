@@ -14,10 +14,13 @@
 //! To follow a run, open `run.rs`; what can happen, `world.rs`; what goes wrong, `faults.rs`; what is
 //! demanded, `check`. For each checker there is a [`Mutant`] of the system that it must catch.
 //!
-//! In about half of the seeds operators change the layout meanwhile, see `operator.rs`.
+//! In about half of the seeds operators change the layout meanwhile, see `operator.rs`. In some
+//! of the others rows rot on the disk, see `rot.rs`. Two reports watch calm clusters: `size.rs` and
+//! `absence.rs`.
 //!
 //! What it does not do: a transport that loses a stream and its order is the only one there is.
 
+mod absence;
 mod check;
 mod clients;
 mod durable;
@@ -39,6 +42,7 @@ mod workload;
 mod world;
 mod writer;
 
+pub use absence::{AbsenceReport, absence};
 pub use check::{Checker, Violation};
 pub use mutant::Mutant;
 pub use operator::LayoutOptions;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use dunlin_sim::{Mutant, Overrides, Rate, Verdict, run, size};
+use dunlin_sim::{Mutant, Overrides, Rate, Verdict, absence, run, size};
 
 /// Q of a cluster that is measured, where nothing else is asked for.
 const SIZE_PARTITIONS: u16 = 256;
@@ -57,6 +57,9 @@ struct Arguments {
     /// Measure a calm cluster of so many nodes, and run no seed.
     #[arg(long, value_name = "NODES")]
     size: Option<usize>,
+    /// Measure what a node costs that was away for so many seconds, and run no seed.
+    #[arg(long, value_name = "SECONDS")]
+    absence: Option<u64>,
     /// Break something, to see that it is caught.
     #[arg(long)]
     mutant: Option<Mutant>,
@@ -149,6 +152,9 @@ fn main() -> ExitCode {
     if let Some(nodes) = arguments.size {
         return report_size(nodes, arguments.partitions.unwrap_or(SIZE_PARTITIONS));
     }
+    if let Some(seconds) = arguments.absence {
+        return report_absence(seconds);
+    }
     let overrides = arguments.overrides();
     let started = std::time::Instant::now();
     let (mut runs, mut failed, mut virtual_us) = (0u64, Vec::new(), 0u64);
@@ -226,6 +232,44 @@ fn report_size(nodes: usize, partitions: u16) -> ExitCode {
         );
     }
     ExitCode::SUCCESS
+}
+
+fn report_absence(seconds: u64) -> ExitCode {
+    let report = match absence(seconds) {
+        Ok(report) => report,
+        Err(error) => {
+            eprintln!("no cluster: {error}");
+            return ExitCode::from(2);
+        }
+    };
+    let sent = report.repair_bytes + report.hint_bytes;
+    let ratio = sent as f64 / report.missed_bytes.max(1) as f64;
+    let caught_up = report.caught_up_ms;
+    println!("a node of 4 was away for {} s", report.away_s);
+    println!("acknowledged meanwhile           {}", report.acknowledged);
+    println!(
+        "it missed                        {} bytes in {} rows",
+        report.missed_bytes, report.missed_rows
+    );
+    println!(
+        "repair and hints sent it         {} and {} bytes, {ratio:.2} times that",
+        report.repair_bytes, report.hint_bytes
+    );
+    println!(
+        "it had caught up after           {}",
+        caught_up.map_or("never".to_owned(), |ms| format!("{ms} ms"))
+    );
+    println!(
+        "p99 of clients, before and while {} us, {} us",
+        report.p99_before_us, report.p99_after_us
+    );
+    for violation in &report.violations {
+        println!("  {violation}");
+    }
+    match report.violations.is_empty() {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    }
 }
 
 /// The most memory that this process ever had, where the system says so.

@@ -134,7 +134,7 @@ impl World {
 }
 
 /// The partition of a stored row, and what names the row in every node.
-fn row_of(stored_key: &[u8]) -> Option<(PartitionId, Bytes)> {
+pub(crate) fn row_of(stored_key: &[u8]) -> Option<(PartitionId, Bytes)> {
     let partition = u16::from_be_bytes(stored_key.get(..2)?.try_into().ok()?);
     let name = stored_key.get(PLACE_BYTES..)?;
     Some((PartitionId(partition), Bytes::copy_from_slice(name)))

@@ -153,7 +153,7 @@ impl World {
         }
     }
 
-    fn be_born(&mut self) {
+    pub(crate) fn be_born(&mut self) {
         let spares = self.options.layouts.map_or(0, |layouts| layouts.spares);
         self.add_nodes(self.options.nodes + spares);
         for at in 0..self.options.nodes {
@@ -167,7 +167,7 @@ impl World {
     }
 
     /// The buckets are made before anything goes wrong, but for what a lossy network does.
-    fn make_buckets(&mut self) {
+    pub(crate) fn make_buckets(&mut self) {
         let checking = self.clients.len();
         for at in 0..self.options.buckets.len() {
             let name = format!("b{at}");
@@ -189,7 +189,7 @@ impl World {
         self.run_until(self.now + 500_000);
     }
 
-    fn come_to_rest(&mut self) {
+    pub(crate) fn come_to_rest(&mut self) {
         let until = self.now + REST_US_MAX;
         let from = self.now;
         while self.now < until {
@@ -329,7 +329,7 @@ impl World {
     }
 
     /// Reads everything once more, in every way there is, from all owners.
-    fn read_all(&mut self) {
+    pub(crate) fn read_all(&mut self) {
         self.history.final_from = self.history.ops.len();
         let mut keys: Vec<(BucketId, bytes::Bytes)> = self
             .ledger
@@ -411,7 +411,7 @@ impl World {
         }
     }
 
-    fn judge(&mut self) {
+    pub(crate) fn judge(&mut self) {
         for node in 0..self.nodes.len() {
             self.check_node(node);
         }

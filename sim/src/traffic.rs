@@ -69,6 +69,11 @@ impl Traffic {
         sent.1 += bytes as u64;
     }
 
+    /// The bytes that were sent to a node for something.
+    pub(crate) fn bytes_to(&self, what: What, node: usize) -> u64 {
+        self.sent.get(&(what, node)).map_or(0, |(_, bytes)| *bytes)
+    }
+
     /// What was sent for something, per node and second.
     pub(crate) fn rate(&self, what: What, nodes: usize, us: u64) -> Rate {
         let of = self.sent.iter().filter(|((of, _), _)| *of == what);
