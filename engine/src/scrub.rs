@@ -349,7 +349,7 @@ impl Shard {
                 continue;
             }
             match self.replica.heal_row(partition, key, row, clock)? {
-                Healed::Replaced { .. } => {
+                Healed::Replaced => {
                     self.counters.add("rows_healed");
                     self.scrub.damaged.remove(&of);
                 }

@@ -3,15 +3,15 @@
 //! ```text
 //!   our clock    ################....####      what we claim to hold, the damaged row's events too
 //!   its clock    ######..#################     what the copy is true under
-//!                      ^^ of these, those that touched the row are lost here: no longer claimed
+//!                      ^^ of these none may have touched the row
 //! ```
 //!
-//! What the log says of the dots that the copy's clock lacks decides. An event of this row among them
-//! may live on with another owner or as a hint, and is asked for again once the clock does not have it.
+//! What the log says of the dots that the copy's clock lacks decides. With an event of this row among them
+//! the copy won't do: this owner has said that it holds the event, and reads rely on that.
 
 use std::collections::BTreeMap;
 
-use dunlin_crdt::{Clock, Dot, Row};
+use dunlin_crdt::{Clock, Row};
 use dunlin_protocol::RowKey;
 use dunlin_ring::PartitionId;
 
@@ -29,14 +29,11 @@ const LOG_ENTRIES: u64 = 8192;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Healed {
     /// The copy took its place.
-    Replaced {
-        /// Events of the row that the copy did not know, so that they are lost here. The clock does
-        /// not have them any more: pull from the other owners.
-        disclaimed: u64,
-    },
+    Replaced,
     /// It is not damaged, or counts as no row until its partition is refilled. Nothing was staged.
     Sound,
-    /// The clock of the copy lacks too much, and which of that touched the row cannot be told.
+    /// The copy lacks events of the row, or its clock so many that which of them touched the row cannot be
+    /// told.
     /// Nothing was staged. Take a copy from another owner, or join the copies of several; if none
     /// will do, distrust the partition.
     TooOld,
@@ -76,16 +73,16 @@ impl Replica {
         if unknown.len() > LOG_ENTRIES {
             return Ok(Healed::TooOld);
         }
-        let mut lost = Clock::new();
         for touched in self.touched(partition, part, unknown) {
             match touched {
-                Ok((dot, row)) if row == *key && copy.cell(&dot).is_none() => lost.add(dot),
+                Ok((dot, row)) if row == *key && copy.cell(&dot).is_none() => {
+                    return Ok(Healed::TooOld);
+                }
                 Ok(_) => {}
                 Err(Untraced::LogTooShort) => return Ok(Healed::TooOld),
                 Err(Untraced::Store(error)) => return Err(error),
             }
         }
-        self.disclaim(partition, &lost)?;
 
         // Under the empty clock, for ours has the dots of the cells that are to come back.
         let mut row = Row::new();
@@ -102,32 +99,6 @@ impl Replica {
         }
         let stored = Some(damaged);
         self.store(partition, &stored_key, Loaded { row, stored });
-        Ok(Healed::Replaced {
-            disclaimed: lost.len(),
-        })
-    }
-
-    /// Takes dots that the log has out of the clock.
-    fn disclaim(&mut self, partition: PartitionId, dots: &Clock) -> Result<(), StoreError> {
-        if dots.is_empty() {
-            return Ok(());
-        }
-        let epoch = self.owned_part(partition)?.epoch;
-        let mut entries = Vec::new();
-        for Dot { actor, counter } in dots.dots() {
-            let entry = key::log(partition, epoch, actor, counter);
-            let value = self.overlay.get(Keyspace::Log, &entry)?;
-            entries.push((entry, value.map(|value| value.len())));
-        }
-        if let Some(part) = self.partitions.get_mut(&partition) {
-            part.disclaim(dots);
-            for (entry, before) in entries {
-                part.log.follow(&entry, before, None);
-                self.overlay.delete(Keyspace::Log, entry);
-            }
-        }
-        // Ordering: in one batch with the row, for the stored clock may have the dots.
-        self.stage_record(partition);
-        Ok(())
+        Ok(Healed::Replaced)
     }
 }

@@ -260,17 +260,6 @@ impl Partition {
         self.changed();
     }
 
-    /// Takes back that dots are held: what they did is lost here. Their log entries must be deleted
-    /// in the same batch.
-    pub(super) fn disclaim(&mut self, dots: &Clock) {
-        // An actor must hold every event that it ever minted.
-        self.actor = self.actor.filter(|own| dots.highest(own.id) == 0);
-        for clock in [&mut self.clock, &mut self.at_last_tick, &mut self.settled] {
-            *clock = clock.minus(dots);
-        }
-        self.changed();
-    }
-
     fn changed(&mut self) {
         self.dirty = true;
         self.unsettled_ticks = TICKS_TO_SETTLE;

@@ -11,7 +11,7 @@ use dunlin_storage::{
 };
 
 use super::support::{
-    OTHER, P, assert_same, commit, key, keys, new, open, pull, put, remove, shown, stored, sync,
+    OTHER, P, assert_same, commit, key, keys, new, pull, put, remove, shown, stored, sync,
 };
 
 /// Two owners of the same rows: values, siblings of removals, and rows without a cell.
@@ -88,7 +88,7 @@ fn flipped_bits_are_found_and_healed_and_other_rows_untouched() {
         assert!(found.damaged.is_sorted());
         for key in &found.damaged {
             let healed = heal(&b, &mut a, key);
-            assert_eq!(healed, Healed::Replaced { disclaimed: 0 }, "seed {seed}");
+            assert_eq!(healed, Healed::Replaced, "seed {seed}");
         }
         let (id, batch) = a.take_staged().unwrap();
         assert_eq!(
@@ -147,7 +147,7 @@ fn healing_claims_what_the_copy_brings_and_no_more() {
     let newer = put(&mut b, &bad, "newer");
     let elsewhere = put(&mut b, &key(P, 11), "newer too");
     spoil_row(&kv, &a, &bad);
-    assert_eq!(heal(&b, &mut a, &bad), Healed::Replaced { disclaimed: 0 });
+    assert_eq!(heal(&b, &mut a, &bad), Healed::Replaced);
     assert!(a.clock(P).contains(&newer.dot) && !a.clock(P).contains(&elsewhere.dot));
     commit(&kv, &mut a);
     pull(&b, &mut a, P);
@@ -172,56 +172,35 @@ fn spoil_row(kv: &MemoryKv, replica: &Replica, row: &RowKey) {
 }
 
 #[test]
-fn an_event_that_the_copy_does_not_know_is_asked_for_again_and_not_taken_for_removed() {
-    let ((kv, mut a), (_, mut b)) = owners(1, 20);
+fn a_copy_that_lacks_an_event_of_the_row_is_refused_and_one_that_has_it_is_taken() {
+    let ((kv, mut a), (_, b)) = owners(1, 20);
     let (_, mut c) = new(7);
     let bad = key(P, 10);
-    // Known here and to a third owner, but not to the one that gives the copy.
+    // Known here and to a third owner, but not to the one that gives the first copy.
     let first = put(&mut a, &bad, "newer");
     let other = put(&mut a, &key(P, 11), "not of this row");
     pull(&a, &mut c, P);
-    a.checkpoint();
     sync(&kv, &mut a);
     spoil_row(&kv, &a, &bad);
-    let actor = first.dot.actor;
-    assert_eq!(heal(&b, &mut a, &bad), Healed::Replaced { disclaimed: 1 });
-    assert!(!a.clock(P).contains(&first.dot) && a.clock(P).contains(&other.dot));
-    sync(&kv, &mut a);
-    kv.crash(0);
-    let mut a = open(&kv, &[P, OTHER], 9);
-    assert!(!a.clock(P).contains(&first.dot), "after a start neither");
-    assert_ne!(put(&mut a, &key(P, 12), "v").dot.actor, actor);
-    // Meanwhile nobody learns from here that it was removed.
-    pull(&a, &mut b, P);
-    pull(&a, &mut c, P);
-    assert!(c.row(&bad).unwrap().cell(&first.dot).is_some());
-    pull(&c, &mut a, P);
-    pull(&c, &mut b, P);
-    pull(&a, &mut b, P);
-    assert!(b.row(&bad).unwrap().cell(&first.dot).is_some());
-    for replica in [&mut a, &mut b] {
-        replica.strip_pending(P, 100).unwrap();
-    }
-    assert_same(&a, &b, P);
+    let clock = a.clock(P).clone();
+    assert_eq!(heal(&b, &mut a, &bad), Healed::TooOld);
+    assert_eq!((a.take_staged(), a.clock(P)), (None, &clock));
+    assert!(a.row(&bad).is_err(), "it is damaged still, and not absent");
+    assert_eq!(heal(&c, &mut a, &bad), Healed::Replaced);
+    assert!(a.row(&bad).unwrap().cell(&first.dot).is_some());
+    assert!(a.clock(P).contains(&other.dot));
     commit(&kv, &mut a);
 }
 
 #[test]
-fn an_actor_that_lost_an_event_mints_no_more() {
+fn a_copy_that_lacks_events_of_other_rows_is_taken() {
     let ((kv, mut a), (_, b)) = owners(1, 20);
     let bad = key(P, 10);
-    let lost = put(&mut a, &bad, "known nowhere else");
+    put(&mut a, &key(P, 11), "not of this row");
     sync(&kv, &mut a);
     spoil_row(&kv, &a, &bad);
-    assert_eq!(heal(&b, &mut a, &bad), Healed::Replaced { disclaimed: 1 });
+    assert_eq!(heal(&b, &mut a, &bad), Healed::Replaced);
     assert_eq!(a.row(&bad), b.row(&bad));
-    let next = put(&mut a, &bad, "next");
-    assert_ne!(next.dot.actor, lost.dot.actor);
-    // Should it turn up after all, it is taken.
-    assert!(matches!(
-        a.take(&bad, &lost),
-        Ok(dunlin_storage::Taken::New)
-    ));
     commit(&kv, &mut a);
 }
 
@@ -265,7 +244,7 @@ fn a_row_that_a_transfer_brought_is_healed_under_its_context_only() {
     let bad = key(P, 1);
     spoil_row(&kv, &b, &bad);
     assert_eq!(heal(&c, &mut b, &bad), Healed::TooOld);
-    assert_eq!(heal(&a, &mut b, &bad), Healed::Replaced { disclaimed: 0 });
+    assert_eq!(heal(&a, &mut b, &bad), Healed::Replaced);
     assert!(b.clock(P).is_empty() && !b.clock(P).contains(&late.dot));
     commit(&kv, &mut b);
     assert!(shown(&b, P).contains(&bad));
