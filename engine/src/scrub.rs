@@ -101,6 +101,11 @@ impl Shard {
         scrub.proven.retain(|of, _| owned.contains(of));
         scrub.asked_for.retain(|of| owned.contains(of));
         self.fetch_damaged(effects);
+        if self.requests() == 0 {
+            // How slow reads were fades where nobody reads: or the last ones of a bad hour would keep
+            // an idle node from ever scrubbing again.
+            self.read_latency_us -= self.read_latency_us.div_ceil(16);
+        }
         let busy = self.read_latency_us > self.options.hedge_after_max_ms * 1000;
         if self.storage == StorageState::Ready && !busy {
             self.scrub_slice(&owned, now, effects);

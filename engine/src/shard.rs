@@ -526,7 +526,7 @@ impl Shard {
     }
 
     /// Requests in progress; questions of how peers are do not count.
-    fn requests(&self) -> usize {
+    pub(crate) fn requests(&self) -> usize {
         let is_request = |operation: &&Operation| !matches!(operation, Operation::Probe(_));
         self.operations.values().filter(is_request).count()
     }

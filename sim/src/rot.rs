@@ -1,14 +1,15 @@
 //! Disks that change what they hold: bits of stored rows flip, while the node runs.
 //!
 //! ```text
-//!   a row of which another owner has on its disk all that this one knows ─> a bit of it flips here
-//!   ... is read, is scrubbed ─> found damaged ─> healed by that owner's copy
+//!   a row of which all other owners have on their disks what this one knows ─> a bit of it flips here
+//!   ... is read, is scrubbed ─> found damaged ─> healed by another owner's copy
 //! ```
 //!
 //! Never the same row on two nodes: that the others hold it is what is promised to be enough. So there is
 //! no such damage where disks are lost in other ways too, or owners change.
 //!
-//! Left out, because nothing is promised there: a row that vanishes by itself. To whoever reads it looks
+//! Left out, because nothing is promised there: a row of which some owner knows less, for the copy that
+//! comes may be that one's, and reads miss the rest until repair has brought it; and a row that vanishes by itself. To whoever reads it looks
 //! like one that was removed; a store whose blocks have checksums does not lose one value in silence.
 
 use std::collections::BTreeMap;
@@ -46,6 +47,11 @@ impl Rot {
     /// Whether the node ever had a damaged row.
     pub(crate) fn has_struck(&self, node: usize) -> bool {
         self.rows.values().any(|damage| damage.node == node)
+    }
+
+    /// Whether a row of the partition was ever damaged, on any node.
+    pub(crate) fn has_struck_in(&self, partition: PartitionId) -> bool {
+        self.rows.keys().any(|(of, _)| *of == partition)
     }
 }
 
@@ -99,7 +105,7 @@ impl World {
         self.rot.rows.insert(row, damage);
     }
 
-    /// Whether another owner has on its disk all that this node knows of the row's partition, and the
+    /// Whether all other owners have on their disks what this node knows of the row's partition, and the
     /// row was never damaged.
     fn may_rot(&self, node: usize, stored_key: &[u8]) -> bool {
         let (Some(process), Some(row)) = (&self.nodes[node].process, row_of(stored_key)) else {
@@ -113,8 +119,10 @@ impl World {
         let Some(clock) = holds.map(|replica| replica.clock(row.0)) else {
             return false;
         };
-        let mut others = (0..self.nodes.len()).filter(|other| *other != node);
-        others.any(|other| self.nodes[other].durable.claims_all(row.0, clock))
+        let owners = self.layout.owners(row.0);
+        let others = self.nodes.iter().enumerate().filter(|(at, _)| *at != node);
+        let mut owners = others.filter(|(_, other)| owners.contains(&other.id));
+        owners.all(|(_, other)| other.durable.claims_all(row.0, clock))
     }
 
     /// Whether a row that was damaged on the node is so still.
