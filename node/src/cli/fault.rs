@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use dunlin_client::{AttemptEnd, ConnectError, DataEffect, Error, Failure, Kind, NodeRef};
 use dunlin_node::dev::DevError;
+use dunlin_node::pki::PkiError;
 use dunlin_node::server::ServerError;
 use serde_json::{Value, json};
 use thiserror::Error as ThisError;
@@ -50,6 +51,9 @@ pub(crate) enum Fault {
     /// A cluster for development could not be made or driven.
     #[error("{0}")]
     Dev(#[from] DevError),
+    /// A certificate could not be made.
+    #[error("{0}")]
+    Cert(#[from] PkiError),
     /// A node could not be run.
     #[error("{0}")]
     Server(#[from] ServerError),
@@ -86,6 +90,7 @@ impl Fault {
             | Self::Bucket(_)
             | Self::Read(_)
             | Self::Dev(_)
+            | Self::Cert(_)
             | Self::Server(_)
             | Self::Input { .. }
             | Self::Output(_)
@@ -119,6 +124,7 @@ impl Fault {
             Self::Change(error) => change_advice(error),
             Self::NotFound(_)
             | Self::Dev(_)
+            | Self::Cert(_)
             | Self::Server(_)
             | Self::Input { .. }
             | Self::Output(_)

@@ -25,6 +25,7 @@ use self::text::Form;
 
 mod args;
 mod bucket;
+mod cert;
 mod cluster;
 mod dev;
 mod ended;
@@ -97,6 +98,7 @@ fn dispatch(global: &Global, out: &mut Output, command: Command) -> Result<Ended
     match command {
         Command::Dev(args) => dev::run(out, args),
         Command::Server { config } => dev::server(&config),
+        Command::Cert(command) => cert::run(out, command),
         Command::Bucket(command) => talk(&session, bucket::run(&session, out, command)),
         Command::Put(args) => talk(&session, write::put(&session, out, args)),
         Command::Get(args) => talk(&session, read::get(&session, out, args)),

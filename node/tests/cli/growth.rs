@@ -44,3 +44,19 @@ pub(crate) fn nothing_is_added_where_no_cluster_runs(dev: &Dev) {
     let nowhere = run(dunlin(dev.dir()).args(["dev", "add", "--dir", "nowhere"])).ended(3);
     assert!(nowhere.err.contains("there is no cluster"), "{nowhere:?}");
 }
+
+pub(crate) fn certificates_are_made_and_never_overwritten(dev: &Dev) {
+    let make = |line: &str| run(dunlin(dev.dir()).args(line.split(' ')));
+    let none = make("cert node n1 --dir certificates").ended(3);
+    assert!(none.err.contains("ca.pem"), "{none:?}");
+    std::fs::create_dir(dev.dir().join("certificates")).unwrap();
+    make("cert create Shop --dir certificates").ended(3);
+    make("cert create shop --dir certificates").ended(0);
+    make("cert node n1 --dir certificates").ended(0);
+    make("cert user ann --dir certificates").ended(0);
+    let again = make("cert node n1 --dir certificates").ended(3);
+    assert!(again.err.contains("exists already"), "{again:?}");
+    for file in ["ca.pem", "node-n1.pem", "node-n1-key.pem", "user-ann.pem"] {
+        assert!(dev.dir().join("certificates").join(file).exists(), "{file}");
+    }
+}

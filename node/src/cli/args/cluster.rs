@@ -128,3 +128,37 @@ pub(crate) struct BucketCreateArgs {
     #[arg(long, default_value = "synced", value_name = "HOW")]
     pub(crate) durability: Durability,
 }
+
+/// `dunlin cert …`
+#[derive(Debug, Subcommand)]
+pub(crate) enum CertCommand {
+    /// Make the authority that signs the others; keep its key off the nodes
+    Create {
+        /// The cluster's name: lower-case letters, digits and inner hyphens
+        name: String,
+        #[command(flatten)]
+        place: CertPlace,
+    },
+    /// Make the certificate and key of a node
+    Node {
+        /// The node's name, one lower-case DNS label
+        name: String,
+        #[command(flatten)]
+        place: CertPlace,
+    },
+    /// Make the certificate and key of a user: a person or a program
+    User {
+        /// The user's name, one lower-case DNS label
+        name: String,
+        #[command(flatten)]
+        place: CertPlace,
+    },
+}
+
+/// Where certificates are.
+#[derive(Debug, Args)]
+pub(crate) struct CertPlace {
+    /// The folder with the authority's files, where the new ones are written too
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    pub(crate) dir: PathBuf,
+}

@@ -15,7 +15,9 @@ mod files;
 mod shape;
 
 pub(crate) use asking::{Asking, duration};
-pub(crate) use cluster::{BucketCommand, BucketCreateArgs, DevArgs, DevCommand};
+pub(crate) use cluster::{
+    BucketCommand, BucketCreateArgs, CertCommand, CertPlace, DevArgs, DevCommand,
+};
 pub(crate) use data::{
     DeleteArgs, ElementsArgs, FieldArgs, FlagArgs, GetArgs, IncrArgs, KeysArgs, MapAddArgs,
     MapCommand, MapGetArgs, MapIncrArgs, MapRemoveArgs, MapSetArgs, PutArgs, SetCommand,
@@ -79,6 +81,9 @@ pub(crate) enum Command {
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
     },
+    /// Make the certificates of a cluster: its authority, its nodes and its users
+    #[command(subcommand)]
+    Cert(CertCommand),
     /// Create, list, show and drop buckets
     #[command(subcommand)]
     Bucket(BucketCommand),
