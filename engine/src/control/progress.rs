@@ -1,0 +1,126 @@
+//! How far this node is with the newest layout, as it tells all others: it has it on its disk, it decides by
+//! it, it holds all that it owns under it.
+//!
+//! ```text
+//!   layout learned ─> synced ─> all shards follow, none of their writes is older ─> acked
+//!                                          nothing left to fill ─────────────────> synced
+//!   all have acked: settled, pulls count          all owners are synced: complete
+//! ```
+
+use dunlin_protocol::cluster::{ClusterEntry, LayoutId, NodeProgress};
+use dunlin_protocol::peer::AckWhen;
+use dunlin_protocol::status::StorageState;
+use dunlin_ring::{MemberState, NodeId};
+
+use super::{Control, Kept};
+use crate::io::{Effect, Note, Now};
+use crate::view::ActiveLayouts;
+
+/// How often a node says how far it is, if only counts have changed.
+const SAY_EVERY_MS: u64 = 1_000;
+
+impl Control {
+    pub(super) fn layout_ids(&self) -> Vec<LayoutId> {
+        self.knowledge.layouts().all().map(|l| l.id).collect()
+    }
+
+    pub(super) fn note_layouts(&self, before: &[LayoutId], effects: &mut Vec<Effect>) {
+        let layouts = self.knowledge.layouts();
+        let active: Vec<LayoutId> = layouts.active().iter().map(|l| l.id).collect();
+        for layout in self.layout_ids() {
+            if !before.contains(&layout) {
+                effects.push(Effect::Note(Note::LayoutApplied { layout }));
+            }
+            if !active.contains(&layout) && before != self.layout_ids() {
+                effects.push(Effect::Note(Note::LayoutLost { layout }));
+            }
+        }
+        let layout = layouts.complete().id;
+        if before.first() != Some(&layout) {
+            effects.push(Effect::Note(Note::LayoutComplete { layout }));
+        }
+    }
+
+    /// Has this node told when the newest layout is on its disk.
+    pub(super) fn keep_layouts(&mut self) {
+        let newest = self.knowledge.layouts().target().id;
+        let (kept, on_its_way) = self.layouts_kept;
+        let is_known = [kept, on_its_way].contains(&Some(newest));
+        if !is_known && self.storage == StorageState::Ready {
+            self.layouts_kept.1 = Some(newest);
+            let waiting = Kept::Layouts(newest);
+            self.commits.wait(AckWhen::Synced, waiting);
+        }
+    }
+
+    /// Says how far this node is with the newest layout, if that has changed, and whether the layout is
+    /// complete by what the others said.
+    pub(super) fn follow(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        let newest = self.knowledge.layouts().target().id;
+        let all_follow = self.shards.iter().all(|shard| shard.newest == newest);
+        let filling = self.shards.iter().map(|shard| shard.filling).sum();
+        let handing_over = self.shards.iter().map(|shard| shard.handing_over).sum();
+        // Ordering: a node that says it follows a layout must still know it after a crash. Others rely on
+        // it to write by nothing older.
+        let kept = self.layouts_kept.0 == Some(newest);
+        let acked = kept && all_follow && self.shards.iter().all(|shard| shard.acked);
+        let known = self.knowledge.progress(self.me);
+        if let Some(known) = known {
+            // Its later word counts, so it must be later, whatever became of the clock.
+            let any = self.hlc.observe(known.said, now.wall, u64::MAX);
+            debug_assert!(any.is_ok());
+        }
+        let progress = NodeProgress {
+            node: self.me,
+            said: self.hlc.tick(now.wall),
+            acked: match acked {
+                true => Some(newest),
+                false => known.and_then(|known| known.acked),
+            },
+            synced: match acked && filling == 0 {
+                true => Some(newest),
+                // It may have lost what it held.
+                false => known
+                    .and_then(|known| known.synced)
+                    .filter(|synced| *synced != newest),
+            },
+            filling,
+            handing_over,
+        };
+        let same = known.is_some_and(|known| {
+            let said = known.said;
+            NodeProgress {
+                said,
+                ..progress.clone()
+            } == *known
+        });
+        let only_counts = known
+            .is_some_and(|known| known.acked == progress.acked && known.synced == progress.synced);
+        let is_due = !only_counts || now.time.ms_since(self.said_at) >= SAY_EVERY_MS;
+        if all_follow && !same && is_due {
+            self.said_at = now.time;
+            self.merge(&[ClusterEntry::Progress(progress)], now, effects);
+        }
+        if let Some(complete) = self.knowledge.newly_complete() {
+            self.merge(&[ClusterEntry::Completed(complete)], now, effects);
+        }
+    }
+
+    /// Whether every node decides by the newest layout, but for those that it does without and that can't
+    /// be reached: an operator has given them up.
+    pub(super) fn is_settled(&self, layouts: &ActiveLayouts) -> bool {
+        let newest = layouts.newest().id;
+        let follows = |node: NodeId| {
+            let acked = self.knowledge.progress(node).and_then(|known| known.acked);
+            acked.is_some_and(|acked| acked >= newest)
+        };
+        let stays = |node: NodeId| {
+            let member = layouts.newest().layout.member(node);
+            member.is_some_and(|member| member.state == MemberState::Active)
+        };
+        let mut nodes = self.peers.nodes().into_iter().chain([self.me]);
+        nodes.all(|node| {
+            follows(node) || (node != self.me && !stays(node) && !self.is_reachable(node))
+        })
+    }
+}
