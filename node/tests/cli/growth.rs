@@ -36,7 +36,7 @@ pub(crate) fn a_cluster_grows_and_shrinks_by_a_node(dev: &Dev) {
     }
     let gone = dev.line("dev restart 4").ended(3);
     assert!(gone.err.contains("there are n1, n2, n3"), "{gone:?}");
-    let status = dev.line("cluster status --json").ended(0).json();
+    let status = dev.line("cluster status --wait 20s --json").ended(0).json();
     assert_eq!(status["safe"], json!(true), "{status}");
 }
 

@@ -43,7 +43,9 @@ pub(crate) fn a_killed_node_is_shown_and_missed_and_catches_up(dev: &Dev) {
         "{unequal}"
     );
 
+    dev.line("cluster status --wait 1s").ended(1);
     dev.line("dev restart 3").ended(0);
+    dev.line("cluster status --wait 30s").ended(0);
     dev.line("cluster verify --wait 30s").ended(0);
     assert_eq!(dev.line("get outage k --r all").ended(0).text(), "2");
     dev.line("dev kill 4").ended(3);

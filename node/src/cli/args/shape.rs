@@ -17,6 +17,9 @@ pub(crate) enum ClusterCommand {
         /// Also show how each node finds the others: round trips, losses, answers
         #[arg(long)]
         peers: bool,
+        /// If not every write is safe, look again for so long; exit code 1 if it is not by then
+        #[arg(long, value_name = "TIME", value_parser = duration)]
+        wait: Option<Duration>,
     },
     #[command(flatten)]
     Change(ChangeCommand),

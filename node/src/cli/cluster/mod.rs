@@ -37,7 +37,7 @@ pub(crate) async fn run(
     command: ClusterCommand,
 ) -> Result<Ended, Fault> {
     match command {
-        ClusterCommand::Status { peers } => status::run(session, out, peers).await,
+        ClusterCommand::Status { peers, wait } => status::run(session, out, peers, wait).await,
         ClusterCommand::Change(command) => change::run(session, out, command).await,
         ClusterCommand::Plan(rate) => plan_text::run(session, out, rate.rate).await,
         ClusterCommand::Apply { yes, rate } => apply::run(session, out, yes, rate.rate).await,

@@ -10,6 +10,7 @@ use dunlin_client::cluster_file::{ClusterFile, ClusterFileNode};
 use dunlin_client::status::{NodeStatus, StartReport, StorageState};
 use dunlin_client::{ConnectError, NodeId, Options};
 use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
 
 use super::peers;
 use super::shape::{Shape, look, members, newcomers, paste};
@@ -23,6 +24,8 @@ use crate::cli::table::{Lean, Table};
 
 /// How long it may take to find out the shape of the cluster.
 const TIMEOUT: Duration = Duration::from_secs(2);
+/// Between two looks.
+const PAUSE: Duration = Duration::from_millis(500);
 
 /// A node, and what is known of it.
 struct Node {
@@ -46,32 +49,63 @@ enum Word {
     Unheard,
 }
 
+/// What was found at one look.
+struct Look {
+    nodes: Vec<Node>,
+    /// Nothing if no node answers.
+    found: Option<(Shape, Verdict)>,
+}
+
 /// `dunlin cluster status`
 pub(super) async fn run(
     session: &Session,
     out: &mut Output,
     with_peers: bool,
+    wait: Option<Duration>,
 ) -> Result<Ended, Fault> {
-    let file = ClusterFile::load(session.cluster_file()).map_err(ConnectError::from)?;
-    let client = match session.connect(Options::new().timeout(TIMEOUT)).await {
-        Ok(client) => client,
-        Err(Fault::Connect(ConnectError::NoneReachable { reasons, .. })) => {
-            let nodes = all_down(file.listed().cloned().collect(), &reasons);
-            show(out, session, &nodes, None)?;
-            return Ok(Ended::No);
-        }
-        Err(fault) => return Err(fault),
-    };
-    let shape = look(&client).await?;
-    let verdict = Verdict::of(&shape)?;
-    let listed = file.listed().cloned().collect();
-    show(out, session, &nodes_of(listed, &shape), Some(&verdict))?;
-    if with_peers && !out.is_json() {
+    let deadline = Instant::now() + wait.unwrap_or_default();
+    let mut seen = Look::take(session).await?;
+    while !seen.is_safe() && Instant::now() < deadline {
+        sleep(PAUSE).await;
+        seen = Look::take(session).await?;
+    }
+    let verdict = seen.found.as_ref().map(|(_, verdict)| verdict);
+    show(out, session, &seen.nodes, verdict)?;
+    if let Some((shape, _)) = seen.found.as_ref().filter(|_| with_peers && !out.is_json()) {
         let said = shape.said.values().filter_map(|said| said.as_ref().ok());
         out.line("")?;
         peers::table(said).show(out)?;
     }
-    Ok(Ended::Done)
+    let is_well = match wait {
+        Some(_) => seen.is_safe(),
+        None => seen.found.is_some(),
+    };
+    Ok(if is_well { Ended::Done } else { Ended::No })
+}
+
+impl Look {
+    async fn take(session: &Session) -> Result<Self, Fault> {
+        let file = ClusterFile::load(session.cluster_file()).map_err(ConnectError::from)?;
+        let listed: Vec<ClusterFileNode> = file.listed().cloned().collect();
+        let client = match session.connect(Options::new().timeout(TIMEOUT)).await {
+            Ok(client) => client,
+            Err(Fault::Connect(ConnectError::NoneReachable { reasons, .. })) => {
+                let nodes = all_down(listed, &reasons);
+                return Ok(Self { nodes, found: None });
+            }
+            Err(fault) => return Err(fault),
+        };
+        let shape = look(&client).await?;
+        let verdict = Verdict::of(&shape)?;
+        let nodes = nodes_of(listed, &shape);
+        let found = Some((shape, verdict));
+        Ok(Self { nodes, found })
+    }
+
+    fn is_safe(&self) -> bool {
+        let verdict = self.found.as_ref().map(|(_, verdict)| verdict);
+        verdict.is_some_and(Verdict::is_safe)
+    }
 }
 
 fn show(

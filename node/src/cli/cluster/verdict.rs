@@ -105,9 +105,14 @@ impl Verdict {
         })
     }
 
+    /// Whether every write is at all its owners, synced.
+    pub(super) const fn is_safe(&self) -> bool {
+        self.unsafe_because.is_empty()
+    }
+
     /// In words.
     pub(super) fn lines(&self) -> Vec<String> {
-        let writes = match self.unsafe_because.is_empty() {
+        let writes = match self.is_safe() {
             true => format!(
                 "every write is safe: all {} are up, all owners are equal, no hints wait, all is synced",
                 counted(self.members as u64, "node", "nodes")
@@ -169,7 +174,7 @@ impl Verdict {
             })
         });
         json!({
-            "safe": self.unsafe_because.is_empty(),
+            "safe": self.is_safe(),
             "unsafe_because": self.unsafe_because,
             "members": self.members,
             "tolerates": tolerates_json(self.tolerance),
