@@ -52,6 +52,6 @@ pub use control::Control;
 pub use health::{Demoted, PeerHealth};
 pub use io::{Effect, Follows, Input, Note, Now, ReplyTo, SyncWhen, Time, TimerId};
 pub use options::EngineOptions;
-pub use report::{Counters, ShardReport};
+pub use report::{Counters, Queues, ShardReport};
 pub use shard::{Shard, partition_of};
 pub use view::{ActiveLayouts, PeerView, View};

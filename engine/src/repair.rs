@@ -92,6 +92,11 @@ impl Repair {
         self.pulls.is_empty() && self.wanted.is_empty()
     }
 
+    /// How many pulls wait for their turn.
+    pub(crate) fn wanted(&self) -> usize {
+        self.wanted.len()
+    }
+
     /// A co-owner is known to hold something that this node lacks.
     pub(crate) fn want(&mut self, partition: PartitionId, from: NodeId) {
         self.wanted.insert((partition, from));

@@ -96,7 +96,7 @@ impl Shard {
             StorageState::Full => return Err(Refusal::Full),
             StorageState::Failed => return Err(Refusal::Failed),
         }
-        if self.commits.len() >= self.options.commits_waiting_max {
+        if self.must_not_wait() {
             return Err(Refusal::Overloaded);
         }
         for stamp in events
@@ -177,6 +177,11 @@ impl Shard {
     /// Has something done when all that is staged is held as `ack` says.
     pub(crate) fn wait_for(&mut self, ack: AckWhen, waiting: Waiting) {
         self.commits.wait(ack, waiting);
+    }
+
+    /// Whether as much waits for the disk as may.
+    pub(crate) fn must_not_wait(&self) -> bool {
+        self.commits.len() >= self.options.commits_waiting_max
     }
 
     fn compare(

@@ -21,7 +21,8 @@ use dunlin_storage::Kv;
 use crate::check::Violation;
 use crate::history::{Action, Outcome};
 use crate::operator::{LayoutOptions, Standing};
-use crate::options::{BucketPlan, Options, Overrides};
+use crate::options::{BucketPlan, Options, pick};
+use crate::overrides::Overrides;
 use crate::run::layout;
 use crate::size::calm;
 use crate::trace::Trace;
@@ -211,7 +212,7 @@ impl World {
             },
         };
         let nodes = self.serving_nodes();
-        let node = nodes[self.rng.usize(..nodes.len())];
+        let node = *pick(&mut self.rng, &nodes);
         let timeout_ms = self.options.client_timeout_ms;
         self.ask(self.clients.len(), node, action, timeout_ms);
     }

@@ -6,7 +6,7 @@ use dunlin_crdt::Kind;
 use dunlin_engine::ReplyTo;
 use dunlin_protocol::request::{Keys, Page, Read, ReadOptions, Request, Write, WriteOp};
 use dunlin_protocol::response::{Answer, Found};
-use dunlin_protocol::{BucketDefaults, BucketName, Failure};
+use dunlin_protocol::{BucketDefaults, BucketName, Failure, codec};
 
 use crate::history::{Action, KnownBucket, Op, Outcome};
 use crate::options::{chance, pick};
@@ -49,7 +49,7 @@ impl World {
             None => self.draw_action(client),
         };
         let nodes = self.asked_nodes();
-        let node = nodes[self.rng.usize(..nodes.len())];
+        let node = *pick(&mut self.rng, &nodes);
         let timeout_ms = self.options.client_timeout_ms;
         self.ask(client, node, action, timeout_ms);
     }
@@ -65,8 +65,8 @@ impl World {
         let number = self.history.ops.len();
         let reply_to = ReplyTo(number as u64);
         let request = Box::new(self.request_of(&action));
-        self.trace
-            .add(self.now, client, "ask", format!("{action:?}").as_bytes());
+        let bytes = codec::encode(&*request).unwrap_or_default();
+        self.trace.add(self.now, client, "ask", &bytes);
         self.trace.say(
             self.now,
             format_args!("c{client} #{number} asks n{node} {action:?}"),
@@ -81,7 +81,7 @@ impl World {
             read_among: Vec::new(),
         });
         let from = self.nodes.len() + client;
-        for delay in self.network.send(&mut self.rng, from, node, false) {
+        for delay in self.network.send(self.now, from, node, false) {
             let request = request.clone();
             let life = self.nodes[node].life;
             self.after(

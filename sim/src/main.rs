@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use dunlin_sim::{Mutant, Overrides, Rate, Verdict, absence, run, size};
+use dunlin_sim::{Case, Overrides, Rate, Verdict, absence, run, size};
 
 /// Q of a cluster that is measured, where nothing else is asked for.
 const SIZE_PARTITIONS: u16 = 256;
@@ -27,60 +27,18 @@ struct Arguments {
     /// Say nothing of seeds that hold.
     #[arg(long)]
     quiet: bool,
-    /// How many nodes.
-    #[arg(long)]
-    nodes: Option<usize>,
-    /// N: how many owners each key has.
-    #[arg(long)]
-    replicas: Option<u8>,
-    /// Shards of each node.
-    #[arg(long)]
-    shards: Option<usize>,
-    /// Q: how many partitions, a power of two.
-    #[arg(long)]
-    partitions: Option<u16>,
-    /// How many clients.
-    #[arg(long)]
-    clients: Option<usize>,
-    /// Milliseconds for which clients and faults are at work.
-    #[arg(long)]
-    run_ms: Option<u64>,
-    /// No faults.
-    #[arg(long)]
-    calm: bool,
-    /// No disk forgets what it has synced.
-    #[arg(long)]
-    faithful_disks: bool,
-    /// Whether layouts change: on or off; drawn if not given.
-    #[arg(long, value_parser = switch)]
-    layouts: Option<bool>,
+    /// What is insisted on, whatever the seed says.
+    #[command(flatten)]
+    overrides: Overrides,
     /// Measure a calm cluster of so many nodes, and run no seed.
     #[arg(long, value_name = "NODES")]
     size: Option<usize>,
     /// Measure what a node costs that was away for so many seconds, and run no seed.
     #[arg(long, value_name = "SECONDS")]
     absence: Option<u64>,
-    /// Break something, to see that it is caught.
-    #[arg(long)]
-    mutant: Option<Mutant>,
 }
 
 impl Arguments {
-    fn overrides(&self) -> Overrides {
-        Overrides {
-            nodes: self.nodes,
-            replicas: self.replicas,
-            shards: self.shards,
-            partitions: self.partitions,
-            clients: self.clients,
-            run_ms: self.run_ms,
-            calm: self.calm,
-            faithful_disks: self.faithful_disks,
-            layouts: self.layouts,
-            mutant: self.mutant,
-        }
-    }
-
     fn seeds(&self) -> std::ops::Range<u64> {
         match (self.seed, &self.seeds, self.fresh) {
             (Some(seed), _, _) => seed..seed.saturating_add(1),
@@ -92,29 +50,11 @@ impl Arguments {
         }
     }
 
-    /// The command that repeats a run.
-    fn replay(&self, seed: u64) -> String {
-        let mut command = format!("cargo run -p dunlin-sim -- --seed {seed}");
-        let mut add = |flag: &str, value: Option<String>| {
-            if let Some(value) = value {
-                command += &format!(" --{flag} {value}");
-            }
-        };
-        add("nodes", self.nodes.map(|value| value.to_string()));
-        add("replicas", self.replicas.map(|value| value.to_string()));
-        add("shards", self.shards.map(|value| value.to_string()));
-        add("partitions", self.partitions.map(|value| value.to_string()));
-        add("clients", self.clients.map(|value| value.to_string()));
-        add("run-ms", self.run_ms.map(|value| value.to_string()));
-        let layouts = self.layouts.map(|on| if on { "on" } else { "off" });
-        add("layouts", layouts.map(str::to_owned));
-        add("mutant", self.mutant.map(|value| value.to_string()));
-        for (flag, set) in [("calm", self.calm), ("faithful-disks", self.faithful_disks)] {
-            if set {
-                command += &format!(" --{flag}");
-            }
+    fn case(&self, seed: u64) -> Case {
+        Case {
+            seed,
+            overrides: self.overrides.clone(),
         }
-        command
     }
 }
 
@@ -123,14 +63,6 @@ fn range(text: &str) -> Result<std::ops::Range<u64>, String> {
         .split_once("..")
         .and_then(|(first, last)| Some(first.parse().ok()?..last.parse().ok()?));
     parsed.ok_or_else(|| format!("{text:?} is no range such as 0..100"))
-}
-
-fn switch(text: &str) -> Result<bool, String> {
-    match text {
-        "on" => Ok(true),
-        "off" => Ok(false),
-        _ => Err(format!("{text:?} is neither on nor off")),
-    }
 }
 
 /// A seed that nobody has chosen.
@@ -150,16 +82,15 @@ fn fresh_seed() -> u64 {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     if let Some(nodes) = arguments.size {
-        return report_size(nodes, arguments.partitions.unwrap_or(SIZE_PARTITIONS));
+        return report_size(nodes, arguments.overrides.partitions.unwrap_or(SIZE_PARTITIONS));
     }
     if let Some(seconds) = arguments.absence {
         return report_absence(seconds);
     }
-    let overrides = arguments.overrides();
     let started = std::time::Instant::now();
     let (mut runs, mut failed, mut virtual_us) = (0u64, Vec::new(), 0u64);
     for seed in arguments.seeds() {
-        let verdict = match run(seed, &overrides, arguments.trace) {
+        let verdict = match run(seed, &arguments.overrides, arguments.trace) {
             Ok(verdict) => verdict,
             Err(error) => {
                 eprintln!("seed {seed}: {error}");
@@ -172,7 +103,7 @@ fn main() -> ExitCode {
             failed.push(seed);
         }
         if !arguments.quiet || !verdict.violations.is_empty() {
-            tell(&verdict, &arguments.replay(seed));
+            tell(&verdict, &arguments.case(seed).command());
         }
     }
     let real = started.elapsed().as_secs_f64();

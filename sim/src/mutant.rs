@@ -68,11 +68,19 @@ pub enum Mutant {
     DamageStays,
     /// A damaged row is taken for absent.
     DamageAsAbsence,
+    /// A shard takes on whatever comes.
+    BoundsIgnored,
+    /// Requests that are passed on are lost, now and then, for ever.
+    ForwardsLost,
+    /// Stamps arrive as if they were of long ago.
+    StampsReset,
+    /// Nobody says that concurrent writes met.
+    LosersSilent,
 }
 
 impl Mutant {
     /// Every mutant.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 33] = [
         Self::ReplacesDropped,
         Self::AckBeforeCommit,
         Self::DiskRestored,
@@ -102,6 +110,10 @@ impl Mutant {
         Self::OwnersRefuse,
         Self::DamageStays,
         Self::DamageAsAbsence,
+        Self::BoundsIgnored,
+        Self::ForwardsLost,
+        Self::StampsReset,
+        Self::LosersSilent,
     ];
 
     /// Its name on the command line.
@@ -136,6 +148,10 @@ impl Mutant {
             Self::OwnersRefuse => "owners-refuse",
             Self::DamageStays => "damage-stays",
             Self::DamageAsAbsence => "damage-as-absence",
+            Self::BoundsIgnored => "bounds-ignored",
+            Self::ForwardsLost => "forwards-lost",
+            Self::StampsReset => "stamps-reset",
+            Self::LosersSilent => "losers-silent",
         }
     }
 
@@ -166,6 +182,9 @@ impl Mutant {
             Self::LackingAnswers => Checker::Answers,
             Self::OwnersRefuse => Checker::Service,
             Self::DamageStays => Checker::Damage,
+            Self::BoundsIgnored => Checker::Bounds,
+            Self::ForwardsLost => Checker::Liveness,
+            Self::StampsReset | Self::LosersSilent => Checker::Lww,
         }
     }
 
@@ -269,6 +288,11 @@ impl Mutant {
                     ..FaultWeights::NONE
                 };
             }
+            Self::BoundsIgnored => {
+                options.clients = 12;
+                options.think_us_max = 1_000;
+                options.engine.operations_max = 2;
+            }
             Self::SecretWipe => {
                 *faults = FaultWeights {
                     wipe: 3,
@@ -297,7 +321,10 @@ impl Mutant {
             | Self::NewestOnly
             | Self::CompleteEarly
             | Self::LoserForgotten
-            | Self::LackingAnswers => {}
+            | Self::LackingAnswers
+            | Self::ForwardsLost
+            | Self::StampsReset
+            | Self::LosersSilent => {}
         }
     }
 }

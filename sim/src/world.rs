@@ -7,12 +7,15 @@
 //! Events at one time happen in the order in which they were put into the queue, all randomness is one
 //! generator, and every map is ordered; so a seed has one trace.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use dunlin_engine::membership::To;
-use dunlin_engine::{Control, Effect, Input, Note, Now, ReplyTo, Shard, Time, TimerId, View};
+use dunlin_engine::{
+    Control, Effect, Input, Note, Now, ReplyTo, Shard, SyncWhen, Time, TimerId, View,
+};
 use dunlin_protocol::cluster::{AppliedLayout, LayoutId};
+use dunlin_protocol::RowKey;
 use dunlin_protocol::codec::{self, CodecLimits};
 use dunlin_protocol::peer::{HandoffMessage, OperationMessage, PeerBody, PeerMessage};
 use dunlin_protocol::request::Request;
@@ -21,23 +24,29 @@ use dunlin_protocol::status::StorageState;
 use dunlin_ring::{Layout, NodeId, PartitionId};
 use dunlin_storage::{MemoryKv, Start};
 
-use crate::check::{Checker, Violation, check_answer, check_read, check_receipt, watch_layouts};
+use crate::check::{
+    Checker, Violation, check_answer, check_bounds, check_read, check_receipt, watch_layouts,
+};
 use crate::clients::Client;
 use crate::durable::Durable;
 use crate::faults::{FaultEnd, Faults};
 use crate::history::History;
 use crate::ledger::Ledger;
+use crate::mutant::Mutant;
 use crate::network::Network;
 use crate::operator::{Operator, Remembered, Standing};
-use crate::options::{Options, chance};
+use crate::options::{Options, below, chance};
+use crate::pace::Pace;
 use crate::rot::Rot;
 use crate::tamper;
 use crate::trace::Trace;
 use crate::traffic::{Traffic, What};
-use crate::writer::{Part, Writer};
+use crate::writer::{Part, SlowDisk, Writer};
 
 /// More complaints of one run say nothing new.
 const VIOLATIONS_MAX: usize = 50;
+/// Every so many events the queues of all shards are looked at.
+const BOUNDS_EVERY: u64 = 25;
 /// How long a snapshot of the cluster takes from the control part to the shards.
 const PUBLISH_US: u64 = 20;
 
@@ -109,9 +118,10 @@ pub(crate) struct Node {
     /// How many processes there were; what belongs to an earlier one is void.
     pub(crate) life: u64,
     pub(crate) started_at: u64,
-    pub(crate) paused_until: u64,
-    /// What came while it was paused.
-    pub(crate) held_back: VecDeque<Event>,
+    pub(crate) pace: Pace,
+    pub(crate) slow_disk: SlowDisk,
+    /// Whether some of its rows could not be read at some time.
+    pub(crate) was_unreadable: bool,
     /// How far its clock is ahead, in milliseconds.
     pub(crate) skew_ms: i64,
     pub(crate) storage: StorageState,
@@ -152,6 +162,10 @@ pub(crate) struct World {
     pub(crate) operators: Vec<Operator>,
     pub(crate) remembered: Remembered,
     pub(crate) rot: Rot,
+    /// Requests that are to succeed in time, and are on their way: their number and the node that was asked.
+    pub(crate) probes: Vec<(usize, usize)>,
+    /// Rows of which some node said that concurrent writes met.
+    pub(crate) lww_noted: BTreeSet<RowKey>,
     pub(crate) traffic: Traffic,
     pub(crate) history: History,
     pub(crate) ledger: Ledger,
@@ -171,12 +185,14 @@ impl World {
         trace: Trace,
     ) -> Self {
         Self {
-            network: Network::new(options.network),
+            network: Network::new(options.seed, options.network),
             faults: Faults::default(),
             clients: Vec::new(),
             operators: Vec::new(),
             remembered: Remembered::default(),
             rot: Rot::default(),
+            probes: Vec::new(),
+            lww_noted: BTreeSet::new(),
             traffic: Traffic::default(),
             history: History::default(),
             ledger: Ledger::default(),
@@ -271,27 +287,14 @@ impl World {
             | Event::Operate { .. }
             | Event::GoOn { .. } => None,
         };
-        if let Some(node) = node
-            && self.nodes[node].paused_until > self.now
-        {
-            // A stopped process finds everything in its sockets and queues when it goes on.
-            self.nodes[node].held_back.push_back(event);
-            return;
+        match node {
+            Some(node) => self.come(node, event),
+            None => self.happen(event),
         }
-        self.happen(event);
         self.check_now_and_then();
     }
 
-    /// A node that was paused goes on, unless it was paused again.
-    fn go_on(&mut self, node: usize) {
-        if self.nodes[node].paused_until <= self.now {
-            for event in std::mem::take(&mut self.nodes[node].held_back) {
-                self.happen(event);
-            }
-        }
-    }
-
-    fn happen(&mut self, event: Event) {
+    pub(crate) fn happen(&mut self, event: Event) {
         match event {
             Event::Deliver {
                 to,
@@ -345,9 +348,14 @@ impl World {
 
     fn check_now_and_then(&mut self) {
         self.until_check = self.until_check.saturating_sub(1);
+        if self.until_check.is_multiple_of(BOUNDS_EVERY) {
+            for node in 0..self.nodes.len() {
+                check_bounds(self, node);
+            }
+        }
         if self.until_check == 0 {
             self.until_check = self.options.check_every;
-            let node = self.rng.usize(..self.nodes.len());
+            let node = below(&mut self.rng, self.nodes.len());
             self.check_node(node);
         }
     }
@@ -355,7 +363,7 @@ impl World {
     /// Checks all that a node holds in memory.
     pub(crate) fn check_node(&mut self, node: usize) {
         // A damaged row is no row, and counts as one.
-        if self.has_rotten_rows(node) {
+        if self.has_rotten_rows(node) || !self.nodes[node].kv.is_readable() {
             return;
         }
         let Some(process) = &self.nodes[node].process else {
@@ -413,7 +421,7 @@ impl World {
     fn request(&mut self, node: usize, reply_to: ReplyTo, request: Request, timeout_ms: u64) {
         let Some(process) = &self.nodes[node].process else {
             let client = self.client_place(reply_to);
-            for delay in self.network.send(&mut self.rng, node, client, false) {
+            for delay in self.network.send(self.now, node, client, false) {
                 self.after(delay, Event::NotSent { reply_to });
             }
             return;
@@ -492,7 +500,9 @@ impl World {
                 Effect::Datagram { to, bytes } => self.send_datagram(node, to, bytes),
                 Effect::Reply { to, answer } => self.reply(node, to, answer),
                 Effect::Commit { id, batch, sync } => {
-                    let mut bytes = format!("{id:?} {sync:?}").into_bytes();
+                    let mut bytes = id.number.to_be_bytes().to_vec();
+                    bytes.extend(id.generation.to_be_bytes());
+                    bytes.push(u8::from(sync == SyncWhen::Now));
                     for (_, key, value) in batch.iter() {
                         bytes.extend_from_slice(key);
                         bytes.extend(value.into_iter().flatten());
@@ -585,7 +595,8 @@ impl World {
                 }
             }
             // It was healed as it was read, perhaps.
-            Note::StoreFailed { reason } if self.rot.has_struck(node) => drop(reason),
+            Note::StoreFailed { .. } if self.rot.has_struck(node) => {}
+            Note::StoreFailed { .. } if self.nodes[node].was_unreadable => {}
             Note::StoreFailed { reason } => {
                 self.complain(
                     Checker::Invariants,
@@ -614,8 +625,11 @@ impl World {
             | Note::LayoutApplied { .. }
             | Note::LayoutComplete { .. }
             | Note::LayoutLost { .. }
-            | Note::HandedOver { .. }
-            | Note::LwwConcurrent { .. } => {}
+            | Note::HandedOver { .. } => {}
+            Note::LwwConcurrent { .. } if self.options.mutant == Some(Mutant::LosersSilent) => {}
+            Note::LwwConcurrent { key } => {
+                self.lww_noted.insert(key);
+            }
         }
     }
 
@@ -633,7 +647,7 @@ impl World {
         self.count("datagrams");
         self.traffic.note(What::Membership, node, bytes.len());
         let sender = self.nodes[from].id;
-        for delay in self.network.send(&mut self.rng, from, node, true) {
+        for delay in self.network.send(self.now, from, node, true) {
             let (life, part) = (self.nodes[node].life, Part::Control);
             let input = Box::new(Input::Datagram {
                 from: sender,
@@ -681,7 +695,7 @@ impl World {
         self.count("messages");
         self.traffic.note(what, place, bytes.len());
         for _ in 0..copies {
-            for delay in self.network.send(&mut self.rng, from, place, repeatable) {
+            for delay in self.network.send(self.now, from, place, repeatable) {
                 let (life, bytes) = (self.nodes[place].life, Arc::clone(&bytes));
                 self.after(
                     delay,
@@ -728,7 +742,7 @@ impl World {
             check_read(self, node, to.0 as usize, read);
         }
         let client = self.client_place(to);
-        for delay in self.network.send(&mut self.rng, node, client, false) {
+        for delay in self.network.send(self.now, node, client, false) {
             self.after(
                 delay,
                 Event::Answered {

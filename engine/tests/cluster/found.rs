@@ -1,6 +1,8 @@
 //! What the simulator found once, in its shortest form.
 
 use dunlin_crdt::Kind;
+use dunlin_engine::EngineOptions;
+use dunlin_protocol::Failure;
 use dunlin_protocol::request::{Query, ReadOptions, Replace, WriteOp, WriteOptions};
 use dunlin_protocol::response::Found;
 use dunlin_ring::Quorum;
@@ -47,4 +49,42 @@ fn wiped_node_counts_again_at_once_where_nothing_was_written() {
     cluster.boot(wiped, MemoryKv::new(), Start::Blank);
     cluster.pass_ms(3000);
     cluster.assert_converged();
+}
+
+#[test]
+fn node_whose_clock_was_put_right_is_believed_again() {
+    let mut cluster = Cluster::of(3);
+    let bucket = cluster.bucket("b", Kind::Register);
+    let wrong = cluster.id(1);
+    cluster.ahead_ms.insert(wrong, 3_600_000);
+    let refused = cluster.write(wrong, &bucket, "k", blind("of tomorrow"));
+    assert!(refused.is_err(), "{refused:?}");
+    cluster.ahead_ms.clear();
+    cluster
+        .write(wrong, &bucket, "k", blind("of today"))
+        .unwrap();
+}
+
+#[test]
+fn writes_that_wait_for_a_stalled_disk_do_not_pile_up() {
+    let options = EngineOptions {
+        commits_waiting_max: 5,
+        request_timeout_ms: 1_000,
+        ..EngineOptions::default()
+    };
+    let mut cluster = Cluster::with(3, options);
+    let bucket = cluster.bucket("b", Kind::Register);
+    let stalled = cluster.id(1);
+    cluster.stalled.insert(stalled);
+    let mut acknowledged = 0;
+    let last = (0..20).map(|number| {
+        let written = cluster.write(stalled, &bucket, &format!("k{number}"), blind("v"));
+        acknowledged += u64::from(written.is_ok());
+        // The operations come to their end, for all others have it.
+        cluster.pass_ms(6_000);
+        written
+    });
+    assert_eq!(last.last().unwrap().unwrap_err(), Failure::Overloaded);
+    assert!(acknowledged > 0, "two others are enough");
+    assert!(cluster.nodes[&stalled].shard.queues().commits_waiting <= 5);
 }
