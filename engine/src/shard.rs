@@ -238,7 +238,7 @@ impl Shard {
         Queues {
             requests: self.requests(),
             commits_waiting: self.commits.len(),
-            hints_bytes: self.replica.tally().hint_bytes,
+            hints_bytes: self.replica.hints_bytes(),
             pulls: self.repair.pulls.len(),
             pulls_wanted: self.repair.wanted(),
             deliveries: self.handoff.deliveries(),

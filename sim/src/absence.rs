@@ -171,7 +171,7 @@ impl World {
     }
 
     /// Requests, one at a time, until a moment: of ten, six write, one deletes and three read.
-    fn keep_busy(&mut self, bucket: BucketId, until: u64, every_us: u64) {
+    pub(crate) fn keep_busy(&mut self, bucket: BucketId, until: u64, every_us: u64) {
         while self.now < until {
             let number = self.rng.u64(..KEYS);
             match self.rng.u64(..10) {

@@ -276,7 +276,7 @@ impl World {
             state.skew_ms = state.skew_ms.clamp(-most, most);
             state.slow_disk.until = self.now;
             state.writer.trap = None;
-            state.kv.let_read();
+            state.kv.mend();
             state.kv.set_space(DiskSpace::Ample);
             if state.storage == StorageState::Full {
                 self.notice(node, StorageState::Ready);

@@ -38,7 +38,9 @@ mod probes;
 mod process;
 mod rot;
 mod run;
+mod shrink;
 mod size;
+mod speed;
 mod tamper;
 mod trace;
 mod traffic;
@@ -57,5 +59,7 @@ pub use options::{
 };
 pub use overrides::{Case, Overrides};
 pub use run::{Verdict, run};
+pub use shrink::{Shrunk, shrink};
 pub use size::{SizeReport, size};
+pub use speed::{SpeedReport, speed};
 pub use traffic::{Rate, What};

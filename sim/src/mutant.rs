@@ -288,6 +288,19 @@ impl Mutant {
                     ..FaultWeights::NONE
                 };
             }
+            // What a read shows must be what only others have.
+            Self::AlwaysSame => {
+                options.network.loss_permille = 150;
+                (options.keys, options.elements) = (2, 3);
+                options.buckets.truncate(2);
+                options.clients = 12;
+                options.engine.fallback_after_ms = 1_000;
+                *faults = FaultWeights {
+                    split: 3,
+                    crash: 3,
+                    ..FaultWeights::NONE
+                };
+            }
             Self::BoundsIgnored => {
                 options.clients = 12;
                 options.think_us_max = 1_000;
@@ -311,7 +324,6 @@ impl Mutant {
             | Self::RowDeletesSkipped
             | Self::DeniedWrite
             | Self::ForwardTwice
-            | Self::AlwaysSame
             | Self::RepairSilent
             | Self::RemovalsSeeAll
             | Self::ListingShort

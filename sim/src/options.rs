@@ -255,7 +255,11 @@ impl Options {
 
     /// The longest way of a message, once everything has healed.
     pub(crate) fn delay_us_max(&self) -> u64 {
-        let far = if self.network.links.far > 0 { FAR_US } else { 0 };
+        let far = if self.network.links.far > 0 {
+            FAR_US
+        } else {
+            0
+        };
         self.network.delay_us_max.max(self.network.delay_us_min) + far
     }
 
@@ -264,7 +268,8 @@ impl Options {
         let deaths = self.layouts.map_or(0, |layouts| layouts.deaths_permille);
         // A node that was retired and is let join again is away.
         let has_room = self.hints_bytes_max >= 1 << 20;
-        let reliable = self.network.loss_permille == 0 && has_room && self.network.links == Links::ALIKE;
+        let reliable =
+            self.network.loss_permille == 0 && has_room && self.network.links == Links::ALIKE;
         self.faults == FaultWeights::NONE && reliable && deaths == 0
     }
 
@@ -280,7 +285,9 @@ impl Options {
             self.faults.wipe = 0;
             self.left_out.push(match overrides.faithful_disks {
                 true => "lost disks: not wanted",
-                false => "lost disks: layouts change, and fewer than three copies do not outlive that",
+                false => {
+                    "lost disks: layouts change, and fewer than three copies do not outlive that"
+                }
             });
         }
         if self.layouts.is_some() || self.replicas < 3 {

@@ -13,8 +13,9 @@ use dunlin_ring::{BucketId, PartitionId, Quorum};
 
 use crate::check::check_liveness;
 use crate::history::{Action, Op, Outcome};
+use crate::operator::Standing;
 use crate::options::Options;
-use crate::world::World;
+use crate::world::{Node, World};
 
 /// Requests of one round that are made, if there are as many pairs of a node and a partition.
 const REQUESTS_MAX: usize = 400;
@@ -24,8 +25,13 @@ const AT_A_TIME: usize = 4;
 const GAP_US: u64 = 1_000;
 
 impl World {
-    /// Writes of every kind, as their buckets have it.
+    /// Writes of every kind, as their buckets have it. Not while an owner is gone for good: until the layout
+    /// without it is complete, there may be no node left to stand in for it.
     pub(crate) fn probe_writes(&mut self) {
+        let is_dead = |node: &Node| matches!(node.standing, Standing::Dead { .. });
+        if self.nodes.iter().any(is_dead) {
+            return;
+        }
         let options = WriteOptions::default();
         self.probe(writes, options, &[]);
     }
@@ -60,6 +66,10 @@ impl World {
         let partitions: Vec<PartitionId> = self.layout.partitions().iter().collect();
         let mut all = Vec::new();
         for bucket in self.history.lasting.clone() {
+            // If all disks were lost, nobody knows it any more.
+            if !self.is_known(bucket) {
+                continue;
+            }
             let Some(kind) = self.history.kind(bucket) else {
                 continue;
             };
@@ -87,6 +97,11 @@ impl World {
             turn += 1;
         }
         self.wait_for_probes(0);
+    }
+
+    fn is_known(&self, bucket: BucketId) -> bool {
+        let mut running = self.nodes.iter().filter_map(|node| node.process.as_ref());
+        running.any(|process| process.control.view().bucket(bucket).is_some())
     }
 
     fn action_of(
@@ -156,12 +171,14 @@ impl World {
 }
 
 impl Options {
-    /// Acknowledgements outlive the answer that others made possible: so many requests in the time that a disk
-    /// takes fill no more than half of what may wait for it.
+    /// What a request leaves behind outlives its answer: the last copies on their way, and what waits for the
+    /// disk. So many requests in the time that one takes fill no queue by more than half.
     fn gap_us(&self) -> u64 {
-        let disk = 2 * (self.disk.commit_us_max + self.disk.sync_us_max);
-        let at_a_time = (self.engine.commits_waiting_max / 2).max(1) as u64;
-        (disk / at_a_time).max(GAP_US)
+        let queue = self
+            .engine
+            .operations_max
+            .min(self.engine.commits_waiting_max);
+        (self.patience_us() / (queue as u64 / 2).max(1)).max(GAP_US)
     }
 }
 
@@ -181,12 +198,18 @@ fn writes(kind: Kind) -> Vec<Probe> {
         replaces,
     };
     let mut ops = match kind {
-        Kind::Register => vec![put(Replace::Seen), put(Replace::Context(Default::default()))],
+        Kind::Register => vec![
+            put(Replace::Seen),
+            put(Replace::Context(Default::default())),
+        ],
         Kind::Lww => vec![put(Replace::Seen)],
         Kind::Counter => vec![WriteOp::Increment(1), WriteOp::Increment(-1)],
         Kind::Flag => vec![WriteOp::Enable, WriteOp::Disable],
         Kind::Max | Kind::Min => vec![WriteOp::Observe(1)],
-        Kind::Set => vec![WriteOp::Add(vec![element()]), WriteOp::Remove(vec![element()])],
+        Kind::Set => vec![
+            WriteOp::Add(vec![element()]),
+            WriteOp::Remove(vec![element()]),
+        ],
         Kind::Map => FieldKind::ALL.into_iter().filter_map(change_of).collect(),
     };
     ops.push(WriteOp::Delete(Replace::Seen));

@@ -51,8 +51,7 @@ impl World {
         }
         self.trace
             .say(self.now, format_args!("n{node} starts, {start:?}"));
-        self.trace
-            .add(self.now, node, "start", name_of(&start));
+        self.trace.add(self.now, node, "start", name_of(&start));
         if let Start::Amnesia { .. } = start {
             let kv = self.nodes[node].kv.clone();
             self.nodes[node].durable.forgot(&kv);
@@ -168,10 +167,7 @@ impl World {
     /// A node that cannot write down what its start means tries again when its disk may have room.
     fn boot_later(&mut self, node: usize, start: Start) {
         self.nodes[node].start_owed = Some(start);
-        self.after(
-            300_000,
-            Event::FaultEnds(FaultEnd::Boot(node)),
-        );
+        self.after(300_000, Event::FaultEnds(FaultEnd::Boot(node)));
     }
 
     /// Writes and syncs a batch, between two lives of a process; whether that could be done.

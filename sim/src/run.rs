@@ -430,7 +430,9 @@ impl World {
     /// Whether so many of the requests from this one on are on their way.
     fn open_from(&self, first: usize, most: usize) -> bool {
         let ops = self.history.ops[first..].iter();
-        let open = ops.rev().filter(|op| matches!(op.outcome, Outcome::Pending));
+        let open = ops
+            .rev()
+            .filter(|op| matches!(op.outcome, Outcome::Pending));
         open.take(most).count() == most
     }
 

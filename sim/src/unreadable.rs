@@ -16,12 +16,7 @@ use crate::world::{Event, World};
 
 impl World {
     /// A few reads of rows fail, or one row can't be read for a while.
-    pub(crate) fn let_be_unreadable(
-        &mut self,
-        node: usize,
-        lasts: u64,
-        rng: &mut fastrand::Rng,
-    ) {
+    pub(crate) fn let_be_unreadable(&mut self, node: usize, lasts: u64, rng: &mut fastrand::Rng) {
         let kv = self.nodes[node].kv.clone();
         self.nodes[node].was_unreadable = true;
         self.count("unreadable rows");

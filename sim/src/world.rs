@@ -14,8 +14,8 @@ use dunlin_engine::membership::To;
 use dunlin_engine::{
     Control, Effect, Input, Note, Now, ReplyTo, Shard, SyncWhen, Time, TimerId, View,
 };
-use dunlin_protocol::cluster::{AppliedLayout, LayoutId};
 use dunlin_protocol::RowKey;
+use dunlin_protocol::cluster::{AppliedLayout, LayoutId};
 use dunlin_protocol::codec::{self, CodecLimits};
 use dunlin_protocol::peer::{HandoffMessage, OperationMessage, PeerBody, PeerMessage};
 use dunlin_protocol::request::Request;

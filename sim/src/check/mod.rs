@@ -164,8 +164,8 @@ impl fmt::Display for Violation {
     }
 }
 
-pub(crate) use bounds::check as check_bounds;
 pub(crate) use answers::{message as check_answer, read as check_read};
+pub(crate) use bounds::check as check_bounds;
 pub(crate) use damage::check as check_damage;
 pub(crate) use handover::check as check_given_up;
 pub(crate) use layouts::{start as check_knowledge, watch as watch_layouts};
