@@ -10,9 +10,10 @@ use dunlin_protocol::{BucketDefaults, BucketName, Failure, codec};
 
 use crate::history::{Action, KnownBucket, Op, Outcome};
 use crate::options::{chance, pick};
+use crate::queue::Event;
 use crate::tamper;
 use crate::workload::{Contexts, Place};
-use crate::world::{Event, World};
+use crate::world::World;
 
 /// How long an answer may be on its way after the node has given up.
 const GRACE_US: u64 = 100_000;

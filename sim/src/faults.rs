@@ -8,7 +8,8 @@ use dunlin_storage::DiskSpace;
 
 use crate::network::Shape;
 use crate::options::{FaultWeights, below, chance, pick, stream, up_to};
-use crate::world::{Event, World};
+use crate::queue::Event;
+use crate::world::World;
 use crate::writer::Trap;
 
 /// Mostly short, sometimes longer than it takes to be noticed.

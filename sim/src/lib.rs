@@ -36,6 +36,7 @@ mod overrides;
 mod pace;
 mod probes;
 mod process;
+mod queue;
 mod rot;
 mod run;
 mod shrink;

@@ -21,7 +21,8 @@ use dunlin_ring::{Member, MemberState, NodeId};
 
 use crate::history::{Action, Op, Outcome};
 use crate::options::{below, chance, pick, up_to};
-use crate::world::{Event, World};
+use crate::queue::Event;
+use crate::world::World;
 
 /// How long an operator waits for an answer.
 const PATIENCE_MS: u64 = 3_000;

@@ -7,7 +7,8 @@
 
 use std::collections::VecDeque;
 
-use crate::world::{Event, World};
+use crate::queue::Event;
+use crate::world::World;
 
 /// How fast a node handles what comes.
 #[derive(Debug, Default)]

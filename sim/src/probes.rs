@@ -18,7 +18,7 @@ use crate::options::Options;
 use crate::world::{Node, World};
 
 /// Requests of one round that are made, if there are as many pairs of a node and a partition.
-const REQUESTS_MAX: usize = 400;
+const REQUESTS_MAX: usize = 200;
 /// Requests on their way at a time: few, so that no queue is full by them.
 const AT_A_TIME: usize = 4;
 /// How long after one another requests are made, at least.

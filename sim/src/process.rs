@@ -16,8 +16,9 @@ use crate::ledger::Held;
 use crate::mutant::Mutant;
 use crate::operator::Standing;
 use crate::options::{pick, up_to};
+use crate::queue::Event;
 use crate::tamper;
-use crate::world::{Event, Node, Process, World};
+use crate::world::{Node, Process, World};
 use crate::writer::{Job, Part, Stage, Step, Writer};
 
 /// How long a node takes to notice that its disk is full, or no longer is.

@@ -24,8 +24,9 @@ use crate::operator::Standing;
 use crate::options::{Options, pick};
 use crate::overrides::Overrides;
 use crate::pace::Pace;
+use crate::queue::Event;
 use crate::trace::Trace;
-use crate::world::{Event, Node, World};
+use crate::world::{Node, World};
 use crate::writer::{SlowDisk, Writer};
 
 /// How long a cluster may take to come to rest, once everything is healed.

@@ -12,7 +12,8 @@ use dunlin_storage::{Keyspace, Kv};
 
 use crate::faults::FaultEnd;
 use crate::options::{below, pick};
-use crate::world::{Event, World};
+use crate::queue::Event;
+use crate::world::World;
 
 impl World {
     /// A few reads of rows fail, or one row can't be read for a while.

@@ -29,7 +29,7 @@ use crate::check::{
 };
 use crate::clients::Client;
 use crate::durable::Durable;
-use crate::faults::{FaultEnd, Faults};
+use crate::faults::Faults;
 use crate::history::History;
 use crate::ledger::Ledger;
 use crate::mutant::Mutant;
@@ -37,6 +37,7 @@ use crate::network::Network;
 use crate::operator::{Operator, Remembered, Standing};
 use crate::options::{Options, below, chance};
 use crate::pace::Pace;
+use crate::queue::{Event, Queue};
 use crate::rot::Rot;
 use crate::tamper;
 use crate::trace::Trace;
@@ -49,58 +50,6 @@ const VIOLATIONS_MAX: usize = 50;
 const BOUNDS_EVERY: u64 = 25;
 /// How long a snapshot of the cluster takes from the control part to the shards.
 const PUBLISH_US: u64 = 20;
-
-/// Something that is going to happen.
-#[derive(Clone, Debug)]
-pub(crate) enum Event {
-    /// A message arrives at the life of a node to which it was sent: connections end with a process.
-    Deliver {
-        to: usize,
-        life: u64,
-        from: usize,
-        bytes: Arc<[u8]>,
-    },
-    /// A request of a client arrives at a node.
-    Request {
-        node: usize,
-        life: u64,
-        reply_to: ReplyTo,
-        request: Box<Request>,
-        timeout_ms: u64,
-    },
-    /// An input of one life of a node.
-    Input {
-        node: usize,
-        life: u64,
-        part: Part,
-        input: Box<Input>,
-    },
-    /// What a part has staged becomes a batch.
-    Flush { node: usize, life: u64, part: Part },
-    /// The writer has come to the end of a stage.
-    Disk { node: usize, life: u64 },
-    /// The writer syncs what is only written.
-    SyncTick { node: usize, life: u64 },
-    /// A client does something.
-    Act { client: usize },
-    /// An answer arrives at a client.
-    Answered {
-        reply_to: ReplyTo,
-        answer: Box<Answer>,
-    },
-    /// Nobody listened at the node.
-    NotSent { reply_to: ReplyTo },
-    /// A client waits no longer.
-    GiveUp { reply_to: ReplyTo },
-    /// Something goes wrong.
-    Fault,
-    /// Something is right again.
-    FaultEnds(FaultEnd),
-    /// A pause is over.
-    GoOn { node: usize },
-    /// An operator does something.
-    Operate { operator: usize },
-}
 
 /// The running process of a node.
 pub(crate) struct Process {
@@ -151,8 +100,7 @@ pub(crate) struct World {
     pub(crate) options: Options,
     pub(crate) rng: fastrand::Rng,
     pub(crate) now: u64,
-    order: u64,
-    queue: BTreeMap<(u64, u64), Event>,
+    queue: Queue,
     /// The layout that the cluster is born with.
     pub(crate) layout: Arc<Layout>,
     pub(crate) nodes: Vec<Node>,
@@ -201,8 +149,7 @@ impl World {
             until_check: options.check_every,
             counts: BTreeMap::new(),
             now: 0,
-            order: 0,
-            queue: BTreeMap::new(),
+            queue: Queue::default(),
             nodes: Vec::new(),
             options,
             rng,
@@ -212,8 +159,7 @@ impl World {
     }
 
     pub(crate) fn at(&mut self, at: u64, event: Event) {
-        self.order += 1;
-        self.queue.insert((at.max(self.now), self.order), event);
+        self.queue.put(at.max(self.now), event);
     }
 
     pub(crate) fn after(&mut self, us: u64, event: Event) {
@@ -222,14 +168,7 @@ impl World {
 
     /// Lets happen what is to happen up to a time.
     pub(crate) fn run_until(&mut self, until: u64) {
-        while self
-            .queue
-            .first_key_value()
-            .is_some_and(|((at, _), _)| *at <= until)
-        {
-            let Some(((at, _), event)) = self.queue.pop_first() else {
-                break;
-            };
+        while let Some((at, event)) = self.queue.take(until) {
             self.now = at;
             self.step(event);
             if self.violations.len() >= VIOLATIONS_MAX {
@@ -363,7 +302,8 @@ impl World {
     /// Checks all that a node holds in memory.
     pub(crate) fn check_node(&mut self, node: usize) {
         // A damaged row is no row, and counts as one.
-        if self.has_rotten_rows(node) || !self.nodes[node].kv.is_readable() {
+        let is_readable = self.nodes[node].kv.is_readable();
+        if !is_readable || self.has_rotten_rows(node) {
             return;
         }
         let Some(process) = &self.nodes[node].process else {

@@ -10,12 +10,21 @@ type Outcome = Result<(), Box<dyn Error>>;
 #[test]
 fn seeds_have_one_trace_in_two_processes() -> Outcome {
     let output = Command::new(env!("CARGO_BIN_EXE_dunlin-sim"))
-        .args(["--twice", "3..6", "--run-ms", "2000"])
+        .args([
+            "--twice",
+            "3..5",
+            "--run-ms",
+            "1000",
+            "--nodes",
+            "3",
+            "--clients",
+            "4",
+        ])
         .output()?;
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{said}");
     assert!(
-        said.contains("3 seeds run twice, 0 with two traces"),
+        said.contains("2 seeds run twice, 0 with two traces"),
         "{said}"
     );
     Ok(())
@@ -24,7 +33,9 @@ fn seeds_have_one_trace_in_two_processes() -> Outcome {
 #[test]
 fn seeds_have_different_traces_and_a_fault_left_out_makes_one_too() -> Outcome {
     let overrides = Overrides {
-        run_ms: Some(2_000),
+        run_ms: Some(1_500),
+        nodes: Some(3),
+        clients: Some(4),
         ..Overrides::default()
     };
     let fewer = Overrides {
