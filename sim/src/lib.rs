@@ -11,8 +11,9 @@
 //! so a failure is replayed by one command. Safety is checked first, under faults; then everything
 //! heals, and the cluster must converge and come to rest.
 //!
-//! To follow a run, open `run.rs`; what can happen, `world.rs`; what goes wrong, `faults.rs`; what is
-//! demanded, `check`. For each checker there is a [`Mutant`] of the system that it must catch.
+//! To follow a run, open `run.rs`; what can happen, `queue.rs` and `world.rs`; what goes wrong, `faults.rs`
+//! and `network.rs`; what is demanded, `check`. For each checker there is a [`Mutant`] of the system that it
+//! must catch. A failing run is made smaller by [`shrink`]; those that once failed are in `seeds.txt`.
 //!
 //! In about half of the seeds operators change the layout meanwhile, see `operator.rs`. In some
 //! of the others rows rot on the disk, see `rot.rs`. Two reports watch calm clusters: `size.rs` and

@@ -3,6 +3,9 @@
 use std::fmt;
 use std::str::FromStr;
 
+use dunlin_crdt::Kind;
+use dunlin_protocol::BucketDefaults;
+
 use crate::check::Checker;
 use crate::operator::LayoutOptions;
 use crate::options::{FaultWeights, Options};
@@ -290,10 +293,13 @@ impl Mutant {
             }
             // What a read shows must be what only others have.
             Self::AlwaysSame => {
-                options.network.loss_permille = 150;
-                (options.keys, options.elements) = (2, 3);
-                options.buckets.truncate(2);
+                // Of a register one sees which writes it shows.
+                for bucket in &mut options.buckets {
+                    (bucket.kind, bucket.defaults) = (Kind::Register, BucketDefaults::default());
+                }
+                options.keys = 2;
                 options.clients = 12;
+                options.network.loss_permille = 50;
                 options.engine.fallback_after_ms = 1_000;
                 *faults = FaultWeights {
                     split: 3,

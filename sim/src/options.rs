@@ -240,6 +240,9 @@ impl Options {
             left_out: Vec::new(),
             overrides: overrides.clone(),
         };
+        options
+            .left_out
+            .push("read errors of what is no row: nothing is promised of a node that meets them");
         options.tighten();
         options.apply(overrides);
         options

@@ -172,7 +172,8 @@ impl World {
             self.boot(at);
         }
         self.run_until(self.now + BIRTH_US);
-        self.clients = vec![Client::default(); self.options.clients];
+        let (seed, clients) = (self.options.seed, 0..self.options.clients);
+        self.clients = clients.map(|client| Client::new(seed, client)).collect();
         for at in self.options.nodes..self.nodes.len() {
             self.boot(at);
         }

@@ -2,8 +2,8 @@
 //! read at the third attempt.
 //!
 //! A node that can't read a row answers an error, or asks others; it never says that there is none, and goes
-//! on. Left out: what else a store keeps (clocks, the log, hints), for a node whose store can't read these
-//! does not start, or loses nothing by the same code.
+//! on. Left out: what else a store keeps (clocks, the log, hints). A start that can't read these fails, and of
+//! a node that meets them later nothing is promised.
 
 use std::ops::Bound;
 
