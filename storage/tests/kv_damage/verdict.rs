@@ -3,7 +3,7 @@
 //! | opened as | then |
 //! |---|---|
 //! | clean, unclean | it is what some number of batches left, the synced ones among them |
-//! | amnesia | whatever it shows was written once; if the tables are sound, batches are whole |
+//! | amnesia | whatever it shows was written once; if only the journal was harmed, batches are whole |
 //! | refused | an error that says what is wrong |
 //! | blank | never |
 //!
@@ -32,9 +32,9 @@ pub(crate) enum Verdict {
     /// It says that it may have forgotten something.
     Amnesia,
     /// It opens, has what it shows, and says that the rest cannot be read.
-    Unreadable(String),
+    Unreadable,
     /// It does not open.
-    Refused(String),
+    Refused,
 }
 
 impl Verdict {
@@ -42,8 +42,8 @@ impl Verdict {
         match self {
             Self::Sound => "sound",
             Self::Amnesia => "amnesia",
-            Self::Unreadable(_) => "unreadable",
-            Self::Refused(_) => "refused",
+            Self::Unreadable => "unreadable",
+            Self::Refused => "refused",
         }
     }
 }
@@ -87,7 +87,7 @@ pub(crate) fn judge(victim: &Victim, harm: &str) -> Verdict {
         .find_map(|(.., error)| error.as_ref());
     match (shown.start, unreadable) {
         (Start::Amnesia { .. }, _) => Verdict::Amnesia,
-        (_, Some(error)) => Verdict::Unreadable(error.to_string()),
+        (_, Some(_)) => Verdict::Unreadable,
         (_, None) => Verdict::Sound,
     }
 }
@@ -95,7 +95,7 @@ pub(crate) fn judge(victim: &Victim, harm: &str) -> Verdict {
 fn refused(refusal: &KvError, harm: &str) -> Verdict {
     match refusal {
         KvError::Corrupt { .. } | KvError::Io { .. } | KvError::FormatNewer { .. } => {
-            Verdict::Refused(refusal.to_string())
+            Verdict::Refused
         }
         KvError::Full
         | KvError::Poisoned
@@ -179,11 +179,14 @@ impl Shown {
         if victim.made.has_tables() {
             return None;
         }
-        let state = victim.state_of(&self.numbers());
-        let torn = self.keyspaces.iter().find(|(at, shown, broken)| {
-            broken.is_some() || state.get(at).unwrap_or(&Entries::new()) != shown
-        });
-        torn.map(|(keyspace, ..)| format!("batches are torn in {keyspace:?}: {:?}", self.numbers()))
+        // Which of two writes of one key came later may be forgotten, not that both are there.
+        let log = self
+            .keyspaces
+            .iter()
+            .find(|(keyspace, ..)| *keyspace == Keyspace::Log);
+        let log: BTreeSet<&Bytes> = log.iter().flat_map(|(_, log, _)| log.keys()).collect();
+        let rows: Vec<Bytes> = self.numbers().into_iter().map(key).collect();
+        (rows.iter().collect::<BTreeSet<_>>() != log).then(|| format!("batches are torn: {rows:?}"))
     }
 
     /// The batches whose rows are there.

@@ -52,7 +52,7 @@ pub(crate) struct Victim {
 impl Victim {
     pub(crate) fn make(made: Made) -> Self {
         let (batches, synced) = match made {
-            Made::Small => (10, 6),
+            Made::Small => (6, 4),
             Made::Long => (60, 35),
             Made::WithTables => (40, 35),
             Made::Closed => (40, 40),
@@ -124,26 +124,36 @@ impl Victim {
     }
 
     /// Its files below the directory, in order.
-    pub(crate) fn files(&self) -> Vec<PathBuf> {
+    fn files(&self) -> Vec<PathBuf> {
         let mut files = Vec::new();
         list(self.dir.path(), Path::new(""), &mut files);
         files.sort();
         files
     }
 
-    /// Makes everything as it was left.
+    /// Makes everything as it was left. Cost: what has changed since, and one look at the rest.
     pub(crate) fn restore(&self) {
-        for entry in fs::read_dir(self.dir.path()).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                fs::remove_dir_all(path).unwrap();
-            } else {
-                fs::remove_file(path).unwrap();
+        let root = self.dir.path();
+        for entry in fs::read_dir(root).unwrap() {
+            let name = entry.unwrap().file_name();
+            if name.to_string_lossy().starts_with("store.") {
+                fs::remove_dir_all(root.join(name)).unwrap();
             }
         }
-        fs::hard_link(self.mark.path().join(MARK), self.dir.path().join(MARK)).unwrap();
+        for found in self.files() {
+            if found == Path::new(MARK) || self.files.iter().all(|(file, _)| *file != found) {
+                fs::remove_file(root.join(found)).unwrap();
+            }
+        }
+        // The same file as then, not only the same bytes.
+        fs::hard_link(self.mark.path().join(MARK), root.join(MARK)).unwrap();
         for (file, bytes) in &self.files {
-            let path = self.dir.path().join(file);
+            let path = root.join(file);
+            let same_length =
+                fs::metadata(&path).is_ok_and(|found| found.len() == bytes.len() as u64);
+            if same_length && fs::read(&path).unwrap() == *bytes {
+                continue;
+            }
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, bytes).unwrap();
         }
@@ -155,10 +165,20 @@ impl Victim {
         &found.unwrap().1
     }
 
-    /// Harms one file, and nothing else.
-    pub(crate) fn harm(&self, file: &Path, bytes: &[u8]) {
+    /// All of its files but the journal.
+    pub(crate) fn other_files(&self) -> impl Iterator<Item = &Path> {
+        let files = self.files.iter().map(|(file, _)| &**file);
+        files.filter(|file| *file != self.journal)
+    }
+
+    /// Changes one file, or removes it, and nothing else.
+    pub(crate) fn harm(&self, file: &Path, bytes: Option<&[u8]>) {
         self.restore();
-        fs::write(self.dir.path().join(file), bytes).unwrap();
+        let path = self.dir.path().join(file);
+        match bytes {
+            Some(bytes) => fs::write(path, bytes).unwrap(),
+            None => fs::remove_file(path).unwrap(),
+        }
     }
 
     /// What is there if these batches are, and no other.
