@@ -1,5 +1,6 @@
 //! The files that operators write: the configuration of a node, and the cluster file.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::Path;
 
@@ -23,6 +24,8 @@ pub fn cluster_file(data: &[u8]) {
             assert!(ClusterName::new(file.cluster.as_str()).is_ok());
             assert!(file.listed().count() > 0);
             assert!(file.listed().all(|node| is_host_and_port(&node.address)));
+            let names: BTreeSet<&str> = file.listed().map(|node| &*node.name).collect();
+            assert_eq!(names.len(), file.listed().count(), "nobody is listed twice");
         }
         Err(ClusterFileError::Read { source, .. }) => panics("nothing was to be read", &source),
         Err(error @ ClusterFileError::Invalid { line, .. }) => {
