@@ -550,11 +550,7 @@ impl Shard {
         self.replica.take_rows(partition, rows, clock)?;
         self.replica.note_peer_clock(partition, from, clock);
         self.note_rows(partition, rows.iter().map(|row| &row.key));
-        for RepairRow { key, .. } in rows {
-            if self.is_lww(key) {
-                self.note_lww_losers(key, effects)?;
-            }
-        }
+        self.note_lww_losers(partition, rows.iter().map(|row| &row.key), effects);
         let Some(pull) = self
             .repair
             .pulls

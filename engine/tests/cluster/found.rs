@@ -1,12 +1,14 @@
 //! What the simulator found once, in its shortest form.
 
+use std::ops::Bound;
+
 use dunlin_crdt::Kind;
 use dunlin_engine::EngineOptions;
 use dunlin_protocol::Failure;
-use dunlin_protocol::request::{Query, ReadOptions, Replace, WriteOp, WriteOptions};
+use dunlin_protocol::request::{Query, ReadOptions, Replace, Request, WriteOp, WriteOptions};
 use dunlin_protocol::response::Found;
 use dunlin_ring::Quorum;
-use dunlin_storage::{MemoryKv, Start};
+use dunlin_storage::{Keyspace, Kv, MemoryKv, Start};
 
 use crate::harness::{Cluster, blind};
 
@@ -87,4 +89,25 @@ fn writes_that_wait_for_a_stalled_disk_do_not_pile_up() {
     assert_eq!(last.last().unwrap().unwrap_err(), Failure::Overloaded);
     assert!(acknowledged > 0, "two others are enough");
     assert!(cluster.nodes[&stalled].shard.queues().commits_waiting <= 5);
+}
+
+#[test]
+fn row_of_a_dropped_bucket_goes_once_it_can_be_read() {
+    let mut cluster = Cluster::of(3);
+    let bucket = cluster.bucket("b", Kind::Register);
+    let node = cluster.id(2);
+    cluster.write(node, &bucket, "k", blind("v")).unwrap();
+    cluster.pass_ms(1_000);
+    let kv = cluster.nodes[&node].kv.clone();
+    let rows = |kv: &MemoryKv| -> Vec<_> {
+        let all = kv.range(Keyspace::Rows, Bound::Unbounded, Bound::Unbounded);
+        all.flatten().map(|(key, _)| key).collect()
+    };
+    rows(&kv).into_iter().for_each(|key| kv.fail_reads_of(key));
+    cluster.ask(node, Request::DropBucket(bucket.name));
+    cluster.pass_ms(5_000);
+    kv.let_read();
+    assert_eq!(rows(&kv).len(), 1);
+    cluster.pass_ms(3_000);
+    assert!(rows(&kv).is_empty());
 }
