@@ -388,6 +388,14 @@ fn try_fjall(
             } => {
                 format!("the store lacks a file: {detail}")
             }
+            // A seek to before the beginning of a file: fjall reads tables from their ends.
+            KvError::Io {
+                kind: io::ErrorKind::InvalidInput,
+                detail,
+                ..
+            } => {
+                format!("a file of the store is cut short: {detail}")
+            }
             // Without its version marker, fjall takes the store for a new one.
             KvError::Io {
                 kind: io::ErrorKind::AlreadyExists,

@@ -31,7 +31,7 @@ const CONTENTS_MAGIC: &[u8; 4] = b"TOC!";
 const CONTENTS_ENTRY_BYTES_MIN: u64 = 18;
 
 /// What is wrong with the tables or the lists of tables in `store`, if anything is. What is missing altogether is not
-/// judged here: fjall notices.
+/// judged here, as fjall notices, but for a list of tables that are there: it would begin a new one.
 pub(super) fn damage(store: &Path) -> io::Result<Option<String>> {
     let Some(keyspaces) = present(fs::read_dir(store.join("keyspaces")))? else {
         return Ok(None);
@@ -39,11 +39,21 @@ pub(super) fn damage(store: &Path) -> io::Result<Option<String>> {
     for keyspace in keyspaces {
         let keyspace = keyspace?;
         let name = keyspace.file_name();
-        let Some(current) = present(fs::read(keyspace.path().join("current")))? else {
-            continue;
-        };
         let damaged =
             |what: &str| Some(format!("{what} of keyspace {} is damaged", name.display()));
+        let mut tables = present(fs::read_dir(keyspace.path().join("tables")))?
+            .into_iter()
+            .flatten()
+            .peekable();
+        let Some(current) = present(fs::read(keyspace.path().join("current")))? else {
+            if tables.peek().is_some() {
+                return Ok(Some(format!(
+                    "the tables of keyspace {} are in no list",
+                    name.display()
+                )));
+            }
+            continue;
+        };
         let Some((version, checksum)) = parse(&current) else {
             return Ok(damaged("the pointer to the list of tables"));
         };
@@ -51,8 +61,7 @@ pub(super) fn damage(store: &Path) -> io::Result<Option<String>> {
         if list.is_some_and(|list| xxh3_128(&list) != checksum) {
             return Ok(damaged(&format!("the list of tables v{version}")));
         }
-        let tables = present(fs::read_dir(keyspace.path().join("tables")))?;
-        for table in tables.into_iter().flatten() {
+        for table in tables {
             let table = table?;
             if claims_too_much(&File::open(table.path())?)? {
                 return Ok(damaged(&format!("table {}", table.file_name().display())));
@@ -222,5 +231,27 @@ mod tests {
             dir.path(),
             &format!("table {name} of keyspace 1 is damaged"),
         );
+    }
+
+    #[test]
+    fn a_table_of_no_bytes_is_amnesia_and_no_node_that_never_starts() {
+        let (dir, rows) = store();
+        let table = fs::read_dir(rows.join("tables"))
+            .unwrap()
+            .next()
+            .unwrap()
+            .unwrap();
+        File::create(table.path()).unwrap();
+        is_amnesia_for(
+            dir.path(),
+            "a file of the store is cut short: Invalid argument (os error 22)",
+        );
+    }
+
+    #[test]
+    fn a_lost_list_of_the_keyspaces_is_amnesia_and_no_node_that_never_starts() {
+        let (dir, rows) = store();
+        fs::remove_file(rows.join("../0/current")).unwrap();
+        is_amnesia_for(dir.path(), "the tables of keyspace 0 are in no list");
     }
 }
