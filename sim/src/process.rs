@@ -131,6 +131,7 @@ impl World {
         state.life += 1;
         state.started_at = self.now;
         state.pace.starts();
+        state.heard.clear();
         state.writer = Writer::new();
         state.storage = StorageState::Ready;
         state.views = vec![view; shards];
@@ -480,13 +481,7 @@ impl World {
 
     fn report_progress(&mut self, node: usize) {
         let life = self.nodes[node].life;
-        let progress: Vec<_> = self.nodes[node]
-            .writer
-            .progress
-            .iter()
-            .map(|(part, p)| (*part, *p))
-            .collect();
-        for (part, progress) in progress {
+        for (part, progress) in self.nodes[node].writer.news() {
             let (written, synced) = (progress.written, progress.synced);
             let input = Box::new(Input::Committed { written, synced });
             self.after(

@@ -146,6 +146,7 @@ impl World {
                 process: None,
                 life: 0,
                 started_at: 0,
+                heard: BTreeMap::new(),
                 pace: Pace::default(),
                 slow_disk: SlowDisk::default(),
                 was_unreadable: false,

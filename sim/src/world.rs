@@ -48,6 +48,8 @@ use crate::writer::{Part, SlowDisk, Writer};
 const VIOLATIONS_MAX: usize = 50;
 /// Every so many events the queues of all shards are looked at.
 const BOUNDS_EVERY: u64 = 25;
+/// How often the control part is told that a peer is there which talks to the shards; as the process has it.
+const SIGN_OF_LIFE_EVERY_US: u64 = 50_000;
 /// How long a snapshot of the cluster takes from the control part to the shards.
 const PUBLISH_US: u64 = 20;
 
@@ -67,6 +69,8 @@ pub(crate) struct Node {
     /// How many processes there were; what belongs to an earlier one is void.
     pub(crate) life: u64,
     pub(crate) started_at: u64,
+    /// When its control part was last told that another one is there.
+    pub(crate) heard: BTreeMap<NodeId, u64>,
     pub(crate) pace: Pace,
     pub(crate) slow_disk: SlowDisk,
     /// Whether some of its rows could not be read at some time.
@@ -354,8 +358,12 @@ impl World {
                 }
             }
         }
-        // Whatever a peer says shows that it is there.
-        self.feed(to, Part::Control, heard(PeerBody::Digests(Vec::new())));
+        // Whatever a peer says shows that it is there; a node does not say so to itself every time.
+        let last = self.nodes[to].heard.entry(from).or_default();
+        if *last == 0 || *last + SIGN_OF_LIFE_EVERY_US <= self.now {
+            *last = self.now;
+            self.feed(to, Part::Control, heard(PeerBody::Digests(Vec::new())));
+        }
     }
 
     fn request(&mut self, node: usize, reply_to: ReplyTo, request: Request, timeout_ms: u64) {

@@ -124,6 +124,8 @@ pub(crate) struct Writer {
     pub(crate) queue: VecDeque<Job>,
     pub(crate) stage: Stage,
     pub(crate) progress: BTreeMap<Part, Progress>,
+    /// What the parts were told of that.
+    told: BTreeMap<Part, Progress>,
     pub(crate) trap: Option<Trap>,
     /// The newest generation of a part that was refused.
     refused: BTreeMap<Part, u32>,
@@ -135,6 +137,7 @@ impl Writer {
             queue: VecDeque::new(),
             stage: Stage::Idle,
             progress: BTreeMap::new(),
+            told: BTreeMap::new(),
             trap: None,
             refused: BTreeMap::new(),
         }
@@ -159,6 +162,16 @@ impl Writer {
             synced: NONE,
         });
         progress.written = progress.written.max(id);
+    }
+
+    /// How far the parts have come that have not been told so.
+    pub(crate) fn news(&mut self) -> Vec<(Part, Progress)> {
+        let told = &self.told;
+        let is_news = |(part, progress): &(&Part, &Progress)| told.get(part) != Some(progress);
+        let news = self.progress.iter().filter(is_news);
+        let news: Vec<_> = news.map(|(part, progress)| (*part, *progress)).collect();
+        self.told.extend(news.iter().copied());
+        news
     }
 
     /// Everything written is synced.
