@@ -112,7 +112,8 @@ impl<T: FnMut(&Case)> Search<T> {
     fn shorten(&mut self) {
         for (part, of) in [(1, 2), (3, 4), (7, 8)] {
             loop {
-                let shorter = self.verdict.options.run_ms * part / of;
+                let wanted = self.best.overrides.run_ms;
+                let shorter = wanted.unwrap_or(self.verdict.options.run_ms) * part / of;
                 let is_short = shorter < RUN_MS_MIN;
                 if is_short || !self.fails(|overrides| overrides.run_ms = Some(shorter)) {
                     break;
@@ -151,7 +152,15 @@ impl<T: FnMut(&Case)> Search<T> {
 
     fn make_smaller(&mut self) {
         self.fails(|overrides| overrides.layouts = Some(false));
-        let clients = self.verdict.options.clients;
+        // What was asked for, for a mutant may have made more of it.
+        let (asked, drawn) = (&self.best.overrides, &self.verdict.options);
+        let clients = asked.clients.unwrap_or(drawn.clients);
+        let partitions = asked.partitions.unwrap_or(drawn.partitions);
+        let (shards, nodes) = (
+            asked.shards.unwrap_or(drawn.shards),
+            asked.nodes.unwrap_or(drawn.nodes),
+        );
+        let nodes_min = usize::from(drawn.replicas);
         for fewer in [1, 2, clients / 2, clients * 3 / 4] {
             if (1..clients).contains(&fewer)
                 && self.fails(|overrides| overrides.clients = Some(fewer))
@@ -159,20 +168,15 @@ impl<T: FnMut(&Case)> Search<T> {
                 break;
             }
         }
-        let partitions = self.verdict.options.partitions;
         for fewer in [1, 2, 4, 8, 16].into_iter().filter(|q| *q < partitions) {
             if self.fails(|overrides| overrides.partitions = Some(fewer)) {
                 break;
             }
         }
-        if self.verdict.options.shards > 1 {
+        if shards > 1 {
             self.fails(|overrides| overrides.shards = Some(1));
         }
-        let (nodes, least) = (
-            self.verdict.options.nodes,
-            usize::from(self.verdict.options.replicas),
-        );
-        for fewer in least..nodes {
+        for fewer in nodes_min..nodes {
             if self.fails(|overrides| overrides.nodes = Some(fewer)) {
                 break;
             }
