@@ -5,7 +5,7 @@ use std::error::Error;
 use dunlin_sim::{Case, Overrides, Verdict, run, shrink};
 
 /// Enough to halve a few times what there is.
-const RUNS_MAX: u64 = 20;
+const RUNS_MAX: u64 = 14;
 
 #[test]
 fn smaller_case_fails_by_the_same_checker_when_it_is_replayed() -> Result<(), Box<dyn Error>> {
