@@ -67,6 +67,9 @@ impl Shard {
                 .forget_pulls_from(|partition, node| !view.co_owners(partition).contains(&node));
             self.gain(effects);
         }
+        if self.view.vouched && !before.vouched {
+            self.replica.resume_actors();
+        }
         self.tell_follows(effects);
     }
 

@@ -20,6 +20,9 @@ pub struct View {
     /// Whether every node that can be reached decides by the newest layout, and has no older write in
     /// progress: what is pulled from now on is all that was ever acknowledged under older ones.
     pub settled: bool,
+    /// Whether no peer remembers more of this node's store than it held at its start: before that the node
+    /// counts for no read, and writes under new actors.
+    pub vouched: bool,
     /// Every bucket, dropped ones too.
     pub buckets: Arc<BTreeMap<BucketId, Bucket>>,
     /// The other nodes.

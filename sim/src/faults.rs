@@ -26,6 +26,8 @@ pub(crate) enum FaultEnd {
     Room(usize),
     /// A process whose disk failed dies.
     Die { node: usize, life: u64, kept: usize },
+    /// A process finds that its disk is older than it was.
+    StartAnew { node: usize, life: u64 },
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -40,6 +42,7 @@ enum Fault {
     Wipe,
     Clock,
     Rot,
+    Restore,
 }
 
 impl World {
@@ -53,7 +56,12 @@ impl World {
         if self.faults.over {
             return;
         }
-        if let Some(fault) = self.draw_fault() {
+        let is_spared = self.now < self.spared_until;
+        let put_back = self.nodes.iter().any(|node| node.put_back.is_some());
+        if !is_spared
+            && !put_back
+            && let Some(fault) = self.draw_fault()
+        {
             let node = self.rng.usize(..self.nodes.len());
             self.trace
                 .say(self.now, format_args!("FAULT {fault:?} n{node}"));
@@ -77,6 +85,7 @@ impl World {
             wipe,
             clock,
             rot,
+            restore,
         } = self.options.faults;
         let weights = [
             (Fault::Split, split),
@@ -89,6 +98,7 @@ impl World {
             (Fault::Wipe, wipe),
             (Fault::Clock, clock),
             (Fault::Rot, rot),
+            (Fault::Restore, restore),
         ];
         let sum: u64 = weights.iter().map(|(_, weight)| weight).sum();
         if sum == 0 {
@@ -166,6 +176,7 @@ impl World {
                 self.nodes[node].skew_ms = self.rng.i64(-most * factor..=most * factor);
             }
             Fault::Rot => self.let_rot(node),
+            Fault::Restore => self.back_up_or_restore(node, lasts),
         }
     }
 
@@ -188,6 +199,7 @@ impl World {
                 self.nodes[node].kv.set_space(DiskSpace::Ample);
                 self.notice(node, StorageState::Ready);
             }
+            FaultEnd::StartAnew { node, life } => self.start_anew(node, life),
             FaultEnd::Die { node, life, kept } => {
                 if self.nodes[node].life == life {
                     self.crash(node, kept);

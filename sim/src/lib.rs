@@ -15,7 +15,7 @@
 //! demanded, `check`. For each checker there is a [`Mutant`] of the system that it must catch.
 //!
 //! In about half of the seeds operators change the layout meanwhile, see `operator.rs`. In some
-//! of the others rows rot on the disk, see `rot.rs`. Two reports watch calm clusters: `size.rs` and
+//! of the others rows rot on the disk, see `rot.rs`, and disks come back older than they were, see `restore.rs`. Two reports watch calm clusters: `size.rs` and
 //! `absence.rs`.
 //!
 //! What it does not do: a transport that loses a stream and its order is the only one there is.
@@ -32,6 +32,7 @@ mod network;
 mod operator;
 mod options;
 mod process;
+mod restore;
 mod rot;
 mod run;
 mod size;

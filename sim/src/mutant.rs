@@ -14,8 +14,8 @@ pub enum Mutant {
     ReplacesDropped,
     /// The writer says that batches are synced before they are.
     AckBeforeCommit,
-    /// A disk comes back as it was at an earlier clean stop, and says that it was closed in order.
-    DiskRestored,
+    /// Nobody says what it remembers of another's store.
+    RecallSilent,
     /// A fallback's hint is acknowledged as an owner's copy.
     HintAsOwner,
     /// Log entries do not reach the disk.
@@ -75,7 +75,7 @@ impl Mutant {
     pub const ALL: [Self; 29] = [
         Self::ReplacesDropped,
         Self::AckBeforeCommit,
-        Self::DiskRestored,
+        Self::RecallSilent,
         Self::HintAsOwner,
         Self::LogSkipped,
         Self::RowDeletesSkipped,
@@ -109,7 +109,7 @@ impl Mutant {
         match self {
             Self::ReplacesDropped => "replaces-dropped",
             Self::AckBeforeCommit => "ack-before-commit",
-            Self::DiskRestored => "disk-restored",
+            Self::RecallSilent => "recall-silent",
             Self::HintAsOwner => "hint-as-owner",
             Self::LogSkipped => "log-skipped",
             Self::RowDeletesSkipped => "row-deletes-skipped",
@@ -144,7 +144,6 @@ impl Mutant {
         match self {
             Self::ReplacesDropped => Checker::Resurrection,
             Self::AckBeforeCommit | Self::HintAsOwner | Self::NewestOnly => Checker::Receipts,
-            Self::DiskRestored => Checker::Dots,
             Self::LogSkipped | Self::RowDeletesSkipped => Checker::Invariants,
             Self::DeniedWrite => Checker::Denied,
             Self::SecretWipe
@@ -152,7 +151,7 @@ impl Mutant {
             | Self::FormerHintsVanish
             | Self::DamageAsAbsence => Checker::Survival,
             Self::ForwardTwice => Checker::Counters,
-            Self::AlwaysSame | Self::AmnesiaDenied => Checker::Freshness,
+            Self::AlwaysSame | Self::AmnesiaDenied | Self::RecallSilent => Checker::Freshness,
             Self::HintsStuck => Checker::Drain,
             Self::RepairSilent => Checker::Convergence,
             Self::RemovalsSeeAll => Checker::AddsWin,
@@ -208,7 +207,7 @@ impl Mutant {
         options.network.delay_us_max = options.network.delay_us_max.min(10_000);
         options.fault_every_ms = options.fault_every_ms.min(400);
         let faults = &mut options.faults;
-        (faults.amnesia, faults.wipe, faults.rot) = (0, 0, 0);
+        (faults.amnesia, faults.wipe, faults.rot, faults.restore) = (0, 0, 0, 0);
         options.layouts = self.layouts();
         if options.layouts.is_some() {
             options.run_ms = options.run_ms.min(5_000);
@@ -217,10 +216,11 @@ impl Mutant {
         }
         match self {
             Self::AckBeforeCommit => options.disk.sync_us_max = 100_000,
-            Self::DiskRestored => {
+            Self::RecallSilent => {
+                options.run_ms = 8_000;
+                options.fault_every_ms = 150;
                 *faults = FaultWeights {
-                    stop: 2,
-                    crash: 3,
+                    restore: 1,
                     ..FaultWeights::NONE
                 };
             }

@@ -122,6 +122,8 @@ pub struct FaultWeights {
     pub clock: u64,
     /// A bit of a stored row flips.
     pub rot: u64,
+    /// A disk is put back to an older state.
+    pub restore: u64,
 }
 
 /// What a caller insists on, whatever the seed says.
@@ -201,6 +203,7 @@ impl Options {
                 wipe: *pick(rng, &[0, 0, 0, 1]),
                 clock: *pick(rng, &[0, 0, 1]),
                 rot: crate::rot::draw(seed),
+                restore: crate::restore::draw(seed),
             },
             skew_ms_max: *pick(rng, &[0, 5, 100, 240, 240]),
             late_flush_permille: *pick(rng, &[0, 100, 500]),
@@ -233,6 +236,7 @@ impl Options {
         if overrides.faithful_disks || (self.layouts.is_some() && self.replicas < 3) {
             self.faults.amnesia = 0;
             self.faults.wipe = 0;
+            self.faults.restore = 0;
         }
         if self.layouts.is_some() || self.replicas < 3 {
             self.faults.rot = 0;
@@ -251,6 +255,7 @@ impl Options {
         if self.faults.rot > 0 {
             crate::rot::adapt(self);
         }
+        crate::restore::adapt(self);
     }
 }
 
@@ -267,6 +272,7 @@ impl FaultWeights {
         wipe: 0,
         clock: 0,
         rot: 0,
+        restore: 0,
     };
 }
 

@@ -100,7 +100,8 @@ variants! { handoff_name, ALL_HANDOFFS, HandoffMessage:
     HandoffMessage::Deliver { .. } => "Deliver", HandoffMessage::Taken { .. } => "Taken",
 }
 variants! { control_name, ALL_CONTROLS, ControlMessage:
-    ControlMessage::Ping { .. } => "Ping", ControlMessage::Pong { .. } => "Pong",
+    ControlMessage::Ping { store: None, .. } => "Ping", ControlMessage::Ping { store: Some(_), .. } => "Ping.Store",
+    ControlMessage::Pong { store: None, .. } => "Pong", ControlMessage::Pong { store: Some(_), .. } => "Pong.Store",
     ControlMessage::Know { .. } => "Know", ControlMessage::Kept { .. } => "Kept",
 }
 variants! { part_name, ALL_PARTS, Part:
