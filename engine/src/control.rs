@@ -63,8 +63,9 @@ pub struct Control {
     pub(crate) hlc: HlcClock,
     storage: StorageState,
     recall: Recall,
-    /// The newest layout that the disk has, and the one that is on its way there.
-    layouts_kept: (Option<LayoutId>, Option<LayoutId>),
+    /// The newest layout that the disk has and the one that it knows to be complete, and those that are on
+    /// their way there.
+    layouts_kept: (Option<Milestones>, Option<Milestones>),
     staged: Batch,
     last_batch: BatchId,
     commits: Commits<Kept>,
@@ -93,9 +94,12 @@ enum Kept {
     Own(u64),
     /// A change that a peer wants confirmed.
     Peer { to: NodeId, confirm: u64 },
-    /// The layouts up to this one: this node may say that it follows it.
-    Layouts(LayoutId),
+    /// The layouts up to these: this node may say that it follows them.
+    Layouts(Milestones),
 }
+
+/// The newest layout, and the complete one.
+type Milestones = (LayoutId, LayoutId);
 
 /// A change that peers are being told of.
 #[derive(Debug)]
@@ -474,8 +478,8 @@ impl Control {
 
     fn kept(&mut self, kept: Kept, now: Now, effects: &mut Vec<Effect>) {
         match kept {
-            Kept::Layouts(layout) => {
-                self.layouts_kept.0 = self.layouts_kept.0.max(Some(layout));
+            Kept::Layouts(layouts) => {
+                self.layouts_kept.0 = Some(layouts);
                 self.follow(now, effects);
             }
             Kept::Peer { to, confirm } => {
@@ -691,9 +695,8 @@ impl Control {
 
 /// The active layouts. There is always one.
 fn active(knowledge: &Knowledge) -> ActiveLayouts {
-    let layouts = knowledge.active();
     let complete = knowledge.layouts().complete();
-    ActiveLayouts::new(&layouts).unwrap_or_else(|| ActiveLayouts::only(complete))
+    ActiveLayouts::new(complete, knowledge.active())
 }
 
 /// The nodes whose round trip is measured, and whose silence counts: those that share a partition with

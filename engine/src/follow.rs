@@ -127,6 +127,7 @@ impl Shard {
         let filling = filling.filter(|p| !self.replica.owns(*p) || self.is_unfilled(*p));
         let follows = Follows {
             newest: self.view.layouts.newest().id,
+            reads: self.view.layouts.complete().id,
             acked: self.following.older.is_empty(),
             // At most Q of each, which is at most 4,096.
             filling: filling.count() as u32,

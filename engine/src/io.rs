@@ -168,6 +168,8 @@ pub enum Effect {
 pub struct Follows {
     /// The newest layout that it decides by.
     pub newest: LayoutId,
+    /// The layout that its reads go by.
+    pub reads: LayoutId,
     /// Whether every write in progress was begun under it.
     pub acked: bool,
     /// Partitions that it owns under it and that have yet to be filled.

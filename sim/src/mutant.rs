@@ -54,6 +54,8 @@ pub enum Mutant {
     HandoverSkipped,
     /// A layout is complete when every owner has heard of it.
     CompleteEarly,
+    /// Layouts are retired as soon as another is complete, whoever still reads by them.
+    RetiredEarly,
     /// What is pulled counts before all nodes follow the layout.
     SettledIgnored,
     /// Hints for a node that owns the partition no longer are thrown away.
@@ -72,7 +74,7 @@ pub enum Mutant {
 
 impl Mutant {
     /// Every mutant.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 30] = [
         Self::ReplacesDropped,
         Self::AckBeforeCommit,
         Self::RecallSilent,
@@ -96,6 +98,7 @@ impl Mutant {
         Self::HandoverSkipped,
         Self::CompleteEarly,
         Self::SettledIgnored,
+        Self::RetiredEarly,
         Self::FormerHintsVanish,
         Self::LoserForgotten,
         Self::LackingAnswers,
@@ -130,6 +133,7 @@ impl Mutant {
             Self::HandoverSkipped => "handover-skipped",
             Self::CompleteEarly => "complete-early",
             Self::SettledIgnored => "settled-ignored",
+            Self::RetiredEarly => "retired-early",
             Self::FormerHintsVanish => "former-hints-vanish",
             Self::LoserForgotten => "loser-forgotten",
             Self::LackingAnswers => "lacking-answers",
@@ -144,6 +148,7 @@ impl Mutant {
         match self {
             Self::ReplacesDropped => Checker::Resurrection,
             Self::AckBeforeCommit | Self::HintAsOwner | Self::NewestOnly => Checker::Receipts,
+            Self::RecallSilent => Checker::Dots,
             Self::LogSkipped | Self::RowDeletesSkipped => Checker::Invariants,
             Self::DeniedWrite => Checker::Denied,
             Self::SecretWipe
@@ -151,7 +156,7 @@ impl Mutant {
             | Self::FormerHintsVanish
             | Self::DamageAsAbsence => Checker::Survival,
             Self::ForwardTwice => Checker::Counters,
-            Self::AlwaysSame | Self::AmnesiaDenied | Self::RecallSilent => Checker::Freshness,
+            Self::AlwaysSame | Self::AmnesiaDenied | Self::RetiredEarly => Checker::Freshness,
             Self::HintsStuck => Checker::Drain,
             Self::RepairSilent => Checker::Convergence,
             Self::RemovalsSeeAll => Checker::AddsWin,
@@ -177,13 +182,16 @@ impl Mutant {
             | Self::HandoverSkipped
             | Self::CompleteEarly
             | Self::SettledIgnored
+            | Self::RetiredEarly
             | Self::LoserForgotten
             | Self::LackingAnswers => 20,
             _ => return None,
         };
-        // Hints are written before an operator notices that the node is dead.
+        // Hints are written before an operator notices that the node is dead; and a layout is complete before
+        // the next is applied.
         let think_ms_max = match self {
             Self::FormerHintsVanish => 2_000,
+            Self::RetiredEarly => 800,
             _ => 120,
         };
         Some(LayoutOptions {
@@ -220,6 +228,7 @@ impl Mutant {
                 options.run_ms = 8_000;
                 options.fault_every_ms = 150;
                 *faults = FaultWeights {
+                    stop: 2,
                     restore: 1,
                     ..FaultWeights::NONE
                 };
@@ -246,6 +255,17 @@ impl Mutant {
                 options.replicas = 1;
                 options.run_ms = 12_000;
                 options.hints_bytes_max = 1 << 30;
+                *faults = FaultWeights::NONE;
+            }
+            // The longer nodes take to hear of it, the more likely.
+            Self::RetiredEarly => {
+                options.replicas = 1;
+                options.run_ms = 8_000;
+                options.partitions = 4;
+                options.keys = options.keys.min(2);
+                options.disk.sync_us_max = 200;
+                options.engine.ping_every_ms = 800;
+                options.engine.unreachable_after_ms = 3_000;
                 *faults = FaultWeights::NONE;
             }
             // Only who was cut off has what the owners lack.

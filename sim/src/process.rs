@@ -223,6 +223,7 @@ impl World {
         state.life += 1;
         state.crashes.push(self.now);
         self.trace.say(self.now, format_args!("n{node} stops"));
+        self.back_up(node);
     }
 
     /// The process dies. Of what was not synced, the oldest `kept` batches are on the disk.

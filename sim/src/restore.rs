@@ -15,6 +15,7 @@ use dunlin_storage::{MemoryKv, Start};
 
 use crate::durable::Durable;
 use crate::faults::FaultEnd;
+use crate::mutant::Mutant;
 use crate::options::{Options, pick};
 use crate::world::{Event, World};
 
@@ -55,8 +56,16 @@ impl World {
             self.restore(node);
             return self.after(lasts, Event::FaultEnds(FaultEnd::Boot(node)));
         }
+        // Only one that looks as if it had been closed in order tempts a node to mint as it did before.
+        if self.options.mutant != Some(Mutant::RecallSilent) {
+            self.back_up(node);
+        }
+    }
+
+    /// Takes a backup of a node's disk, unless there is one.
+    pub(crate) fn back_up(&mut self, node: usize) {
         let state = &mut self.nodes[node];
-        if state.backup.is_none() {
+        if self.options.faults.restore > 0 && state.backup.is_none() {
             let (kv, durable, at) = (state.kv.backup(), state.durable.backup(), self.now);
             state.backup = Some(Backup { kv, durable, at });
             self.count("backups");

@@ -122,6 +122,13 @@ pub(crate) fn message(
                 ..
             },
         ) if chance(&mut world.rng, 300) => return None,
+        (Mutant::RetiredEarly, PeerBody::Control(ControlMessage::Know { entries, .. })) => {
+            for entry in entries {
+                if let ClusterEntry::Progress(progress) = entry {
+                    progress.reads = progress.acked;
+                }
+            }
+        }
         (Mutant::CompleteEarly, PeerBody::Control(ControlMessage::Know { entries, .. })) => {
             for entry in entries {
                 if let ClusterEntry::Progress(progress) = entry {
@@ -216,7 +223,7 @@ pub(crate) fn view(mutant: Option<Mutant>, view: &mut Arc<View>) {
     match mutant {
         Some(Mutant::NewestOnly) => {
             let newest = Arc::new(view.layouts.newest().clone());
-            Arc::make_mut(view).layouts = Arc::new(ActiveLayouts::only(&newest));
+            Arc::make_mut(view).layouts = Arc::new(ActiveLayouts::new(&newest, Vec::new()));
         }
         Some(Mutant::SettledIgnored) => Arc::make_mut(view).settled = true,
         _ => {}
