@@ -1,8 +1,12 @@
 //! Kills a real process that writes to a real store, again and again, and looks at what is left.
 //!
 //! Run without arguments, this program is the parent; it starts itself as the writer, reads what the
-//! writer acknowledges, and kills it with SIGKILL after a random number of lines. A commit must then
-//! survive, a sync all the more; a batch must be there whole or not at all.
+//! writer acknowledges, and kills it with SIGKILL after a random number of lines, or while it opens what
+//! the last kill left. A commit must then survive, a sync all the more; a batch must be there whole or
+//! not at all, and nothing else.
+//!
+//! `DUNLIN_KILL_ROUNDS=100 cargo test -p dunlin-storage --test kv_kill` is for a night, and
+//! `DUNLIN_KILL_SEED` for another one.
 
 #![expect(clippy::expect_used, reason = "a test may fail")]
 
@@ -14,7 +18,13 @@ use std::process::{Child, Command, Stdio};
 use bytes::Bytes;
 use dunlin_storage::{Batch, FjallKv, FjallOptions, Keyspace, Kv, Start};
 
-const ROUNDS: u64 = 8;
+/// As many as take some twenty seconds where two cores are busy with other things.
+const ROUNDS: u64 = 32;
+const SEED: u64 = 0xd0_11;
+/// After so many kills a new store is begun: looking at all of an old one takes ever longer.
+const STORE_ROUNDS: u64 = 16;
+/// One round of so many is killed while it opens the store.
+const OPENING_SHARE: u64 = 4;
 const WRITER: &str = "--writer";
 /// Large enough that some twenty batches fill a memtable: flushes and merges must be hit too.
 const VALUE_BYTES: usize = 6000;
@@ -56,6 +66,7 @@ fn last(kv: &FjallKv) -> u64 {
 }
 
 fn write_for_ever(dir: &Path) {
+    println!("opening");
     let kv = FjallKv::open(dir, &options()).expect("the store opens").kv;
     let mut out = std::io::stdout();
     for number in last(&kv) + 1.. {
@@ -71,33 +82,57 @@ fn write_for_ever(dir: &Path) {
     }
 }
 
+fn number_from(variable: &str, otherwise: u64) -> u64 {
+    std::env::var(variable).map_or(otherwise, |number| number.parse().expect("a number"))
+}
+
 fn kill_and_look() {
+    let rounds = number_from("DUNLIN_KILL_ROUNDS", ROUNDS);
+    let seed = number_from("DUNLIN_KILL_SEED", SEED);
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let (mut killed, mut acknowledged) = (0, 0);
+    while killed < rounds {
+        let of_store = STORE_ROUNDS.min(rounds - killed);
+        let what = format!("DUNLIN_KILL_SEED={seed}, the store of round {killed}");
+        acknowledged += kill_one_store(&mut rng, of_store, &what);
+        killed += of_store;
+    }
+    println!("{killed} kills, {acknowledged} batches acknowledged, none lost");
+}
+
+/// Kills the writers of one store, closes it in order, and returns how many batches were acknowledged.
+fn kill_one_store(rng: &mut fastrand::Rng, rounds: u64, what: &str) -> u64 {
     let dir = tempfile::tempdir().expect("a directory");
-    let mut rng = fastrand::Rng::with_seed(0xd0_11);
     let mut acknowledged = 0;
-    for round in 0..ROUNDS {
-        let lines = rng.usize(1..250);
+    for round in 0..rounds {
+        let lines = match rng.u64(0..OPENING_SHARE) {
+            0 => 0,
+            _ => rng.usize(2..250),
+        };
+        let what = format!("{what}, kill {round} after {lines} lines");
         let before = acknowledged;
         acknowledged = acknowledged.max(run_and_kill(dir.path(), lines));
         let opened = FjallKv::open(dir.path(), &options()).expect("the store opens after a kill");
-        assert_eq!(
-            opened.start,
-            Start::Unclean,
-            "round {round}, killed after {lines} lines"
-        );
+        let is_expected = match opened.start {
+            Start::Unclean => true,
+            // Who is killed before the first store was made leaves none.
+            Start::Blank => acknowledged == 0,
+            Start::Clean | Start::Amnesia { .. } => false,
+        };
+        assert!(is_expected, "{what}: {:?}", opened.start);
         let last = check(&opened.kv);
         assert!(
             last >= acknowledged,
-            "round {round}: {acknowledged} was acknowledged, not {last}"
+            "{what}: {acknowledged} was acknowledged, not {last}"
         );
-        assert!(acknowledged > before, "round {round} did nothing");
-        if round + 1 == ROUNDS {
-            opened.kv.close_clean().expect("the store closes");
-        }
+        assert!(acknowledged > before || lines == 0, "{what} did nothing");
     }
+    let opened = FjallKv::open(dir.path(), &options()).expect("the store opens");
+    opened.kv.close_clean().expect("the store closes");
+    drop(opened);
     let opened = FjallKv::open(dir.path(), &options()).expect("the store opens after a close");
-    assert_eq!(opened.start, Start::Clean);
-    println!("{ROUNDS} kills, {acknowledged} batches acknowledged, none lost");
+    assert_eq!(opened.start, Start::Clean, "{what}");
+    acknowledged
 }
 
 /// Lets a writer run for some lines, kills it, and returns the highest batch it acknowledged.

@@ -19,6 +19,7 @@ mod error;
 mod inspect;
 mod journal;
 mod keyspace;
+
 mod mark;
 mod memory;
 mod open;
@@ -26,6 +27,7 @@ mod options;
 mod reading;
 mod record;
 mod space;
+mod tables;
 
 use std::ops::Bound;
 

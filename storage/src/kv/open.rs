@@ -12,7 +12,8 @@
 //!
 //! Evidence of amnesia: a batch number below the mark, or below what a batch says was synced before
 //! it; whole batches after a bad stretch; gaps in the numbers; a journal that ends before what the
-//! tables know; a missing store, journal, keyspace, mark or format; a store that does not open.
+//! tables know; a missing store, journal, keyspace, mark or format; a list of tables that is not what was
+//! written (tables.rs); a store that does not open.
 
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -28,6 +29,7 @@ use super::options::FjallOptions;
 use super::reading::kv_error;
 use super::record;
 use super::space::SpaceGuard;
+use super::tables;
 use super::{Keyspace, KvError, Start};
 
 const LOCK: &str = "lock";
@@ -342,16 +344,42 @@ fn open_fjall(
     doubts: &mut Doubts,
 ) -> Result<Shared, KvError> {
     let had_keyspaces = !is_new && store.exists();
-    // fjall asserts what it expects of its files, and damage can break an assertion. What it leaves
-    // behind then is dropped unseen.
-    let attempt = catch_unwind(AssertUnwindSafe(|| fjall_in(store, options)));
-    let sentence = match attempt {
-        Ok(Ok((database, found))) => {
+    let damage =
+        tables::damage(store).map_err(|error| KvError::io("look at the tables", &error))?;
+    let opened = match damage {
+        Some(sentence) => Err(sentence),
+        None => try_fjall(dir, store, options)?,
+    };
+    let sentence = match opened {
+        Ok((database, found)) => {
             if had_keyspaces && found < Keyspace::ALL.len() + 1 {
                 doubts.add(format!("only {found} of the store's keyspaces are there"));
             }
             return shared(dir, options, lock, database);
         }
+        Err(sentence) => sentence,
+    };
+    doubts.add(sentence.clone());
+    doubts.keep(dir)?;
+    doubts.recalled = doubts.sentences.len();
+    let aside = forgotten(dir, &[sentence])?;
+    fs::rename(store, &aside).map_err(|error| KvError::io("move the store aside", &error))?;
+    let (database, _) =
+        fjall_in(store, options).map_err(|error| kv_error("create a store", dir, error))?;
+    shared(dir, options, lock, database)
+}
+
+/// Opens or creates the database, or says in a sentence what damage is in the way.
+fn try_fjall(
+    dir: &Path,
+    store: &Path,
+    options: &FjallOptions,
+) -> Result<Result<(Database, usize), String>, KvError> {
+    // fjall asserts what it expects of its files, and damage can break an assertion. What it leaves
+    // behind then is dropped unseen.
+    let attempt = catch_unwind(AssertUnwindSafe(|| fjall_in(store, options)));
+    let sentence = match attempt {
+        Ok(Ok(opened)) => return Ok(Ok(opened)),
         Ok(Err(fjall::Error::InvalidVersion(Some(version)))) => {
             return Err(KvError::FormatNewer {
                 found: format!("fjall {version:?}"),
@@ -367,6 +395,14 @@ fn open_fjall(
             } => {
                 format!("the store lacks a file: {detail}")
             }
+            // A seek to before the beginning of a file: fjall reads tables from their ends.
+            KvError::Io {
+                kind: io::ErrorKind::InvalidInput,
+                detail,
+                ..
+            } => {
+                format!("a file of the store is cut short: {detail}")
+            }
             // Without its version marker, fjall takes the store for a new one.
             KvError::Io {
                 kind: io::ErrorKind::AlreadyExists,
@@ -380,14 +416,7 @@ fn open_fjall(
         },
         Err(_panic) => "the store broke an assertion while it was opened".to_owned(),
     };
-    doubts.add(sentence.clone());
-    doubts.keep(dir)?;
-    doubts.recalled = doubts.sentences.len();
-    let aside = forgotten(dir, &[sentence])?;
-    fs::rename(store, &aside).map_err(|error| KvError::io("move the store aside", &error))?;
-    let (database, _) =
-        fjall_in(store, options).map_err(|error| kv_error("create a store", dir, error))?;
-    shared(dir, options, lock, database)
+    Ok(Err(sentence))
 }
 
 /// Opens or creates the database and says how many keyspaces it has.

@@ -163,6 +163,10 @@ pub(crate) fn controls() -> Vec<ControlMessage> {
             entries: super::cluster::entries(),
             confirm: Some(1),
         },
+        ControlMessage::Know {
+            entries: super::cluster::retirement(),
+            confirm: None,
+        },
         ControlMessage::Kept { confirm: 1 },
     ]
 }
