@@ -61,6 +61,16 @@ impl HlcClock {
         self.last
     }
 
+    /// As [`tick`](Self::tick), but never more than `allowed_ms` and one stamp ahead of `now`: a clock that was
+    /// far ahead and was put right would otherwise give stamps that nobody accepts, for as long as it was off.
+    /// Then this one may be earlier than those before it.
+    pub fn tick_within(&mut self, now: Millis, allowed_ms: u64) -> Hlc {
+        if self.last.millis().0.saturating_sub(now.0) > allowed_ms {
+            self.last = Hlc::default();
+        }
+        self.tick(now)
+    }
+
     /// Takes note of a stamp from elsewhere, so that the next tick is later.
     ///
     /// # Errors

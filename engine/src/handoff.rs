@@ -40,6 +40,11 @@ struct Delivery {
 }
 
 impl Handoff {
+    /// How many batches are on their way.
+    pub(crate) fn deliveries(&self) -> usize {
+        self.deliveries.len()
+    }
+
     pub(crate) fn peer_is_back(&mut self, node: NodeId) {
         self.deliveries.remove(&node);
     }
@@ -146,7 +151,8 @@ impl Shard {
         match message {
             HandoffMessage::Deliver { batch, events } => {
                 // Unanswered, the hints stay where they are and are offered again.
-                if self.storage != StorageState::Ready || !self.is_owner_here(partition) {
+                let is_ready = self.storage == StorageState::Ready && !self.must_not_wait();
+                if !is_ready || !self.is_owner_here(partition) {
                     return;
                 }
                 self.counters.add_many("hints_taken", events.len() as u64);

@@ -112,7 +112,8 @@ impl Shard {
         now: Now,
         effects: &mut Vec<Effect>,
     ) {
-        if !self.is_owner_here(partition) {
+        // Unanswered, it is offered again.
+        if !self.is_owner_here(partition) || self.must_not_wait() {
             return;
         }
         if clock.is_subset(self.replica.clock(partition)) {

@@ -54,6 +54,6 @@ pub use health::{Demoted, PeerHealth};
 pub use io::{Effect, Follows, Input, Note, Now, ReplyTo, SyncWhen, Time, TimerId};
 pub use options::EngineOptions;
 pub use recall::Recall;
-pub use report::{Counters, ShardReport};
+pub use report::{Counters, Queues, ShardReport};
 pub use shard::{Shard, partition_of};
 pub use view::{ActiveLayouts, PeerView, View};

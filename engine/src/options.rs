@@ -7,7 +7,8 @@ use crate::membership::MembershipOptions;
 pub struct EngineOptions {
     /// Operations in progress in one shard; more are refused with `Overloaded`.
     pub operations_max: usize,
-    /// Replicated writes of other nodes that wait for the disk in one shard; more are refused.
+    /// What waits for the disk in one shard: writes of this node and of others, hints that came home,
+    /// partitions that are handed over. More is refused, or left to be offered again.
     pub commits_waiting_max: usize,
     /// How long a request may take that says nothing about it.
     pub request_timeout_ms: u64,

@@ -92,6 +92,11 @@ impl Repair {
         self.pulls.is_empty() && self.wanted.is_empty()
     }
 
+    /// How many pulls wait for their turn.
+    pub(crate) fn wanted(&self) -> usize {
+        self.wanted.len()
+    }
+
     /// A co-owner is known to hold something that this node lacks.
     pub(crate) fn want(&mut self, partition: PartitionId, from: NodeId) {
         self.wanted.insert((partition, from));
@@ -545,11 +550,7 @@ impl Shard {
         self.replica.take_rows(partition, rows, clock)?;
         self.replica.note_peer_clock(partition, from, clock);
         self.note_rows(partition, rows.iter().map(|row| &row.key));
-        for RepairRow { key, .. } in rows {
-            if self.is_lww(key) {
-                self.note_lww_losers(key, effects)?;
-            }
-        }
+        self.note_lww_losers(partition, rows.iter().map(|row| &row.key), effects);
         let Some(pull) = self
             .repair
             .pulls

@@ -28,6 +28,23 @@ impl Counters {
     }
 }
 
+/// How much of each queue of a shard is taken. Every one has a bound in the options.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Queues {
+    /// Requests in progress, of clients and passed on: at most `operations_max`.
+    pub requests: usize,
+    /// Acknowledgements that wait for the disk: at most `commits_waiting_max`.
+    pub commits_waiting: usize,
+    /// Bytes of hints: at most the replica's `hints_bytes_max`.
+    pub hints_bytes: u64,
+    /// Partitions that are pulled from a co-owner now: at most `repairs_max`.
+    pub pulls: usize,
+    /// Pulls that wait for their turn: at most one for each partition and node.
+    pub pulls_wanted: usize,
+    /// Batches of hints on their way: at most one for each node.
+    pub deliveries: usize,
+}
+
 /// How one shard is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ShardReport {

@@ -96,7 +96,7 @@ impl Shard {
             StorageState::Full => return Err(Refusal::Full),
             StorageState::Failed => return Err(Refusal::Failed),
         }
-        if self.commits.len() >= self.options.commits_waiting_max {
+        if self.must_not_wait() {
             return Err(Refusal::Overloaded);
         }
         for stamp in events
@@ -144,14 +144,14 @@ impl Shard {
         self.note_rows(partition, events.iter().map(|event| &event.key));
         for RowEvent { key, event } in events {
             let taken = self.replica.take(key, event)?;
-            if taken == Taken::New && self.is_lww(key) {
-                self.note_lww_losers(key, effects)?;
+            if taken == Taken::New {
+                self.note_lww_losers(partition, [key], effects);
             }
         }
         Ok(())
     }
 
-    pub(crate) fn is_lww(&self, key: &RowKey) -> bool {
+    fn is_lww(&self, key: &RowKey) -> bool {
         match self.view.bucket(key.bucket).map(|bucket| bucket.kind) {
             Some(Kind::Lww) => true,
             Some(Kind::Map) => {
@@ -161,22 +161,40 @@ impl Shard {
         }
     }
 
-    /// Of concurrent lww writes all but one are lost: that is never silent.
-    pub(crate) fn note_lww_losers(
+    /// Of concurrent lww writes all but one are lost: that is never silent, by whatever way they met here.
+    /// What was taken stays taken if it can't be read again now.
+    pub(crate) fn note_lww_losers<'a>(
         &mut self,
-        key: &RowKey,
+        partition: PartitionId,
+        taken: impl IntoIterator<Item = &'a RowKey>,
         effects: &mut Vec<Effect>,
-    ) -> Result<(), StoreError> {
-        if self.replica.row(key)?.cells().len() > 1 {
-            self.counters.add("lww_concurrent");
-            effects.push(Effect::Note(Note::LwwConcurrent { key: key.clone() }));
+    ) {
+        if !self.replica.owns(partition) {
+            return;
         }
-        Ok(())
+        for key in taken {
+            if !self.is_lww(key) {
+                continue;
+            }
+            match self.replica.row(key) {
+                Ok(row) if row.cells().len() > 1 => {
+                    self.counters.add("lww_concurrent");
+                    effects.push(Effect::Note(Note::LwwConcurrent { key: key.clone() }));
+                }
+                Ok(_) => {}
+                Err(error) => self.note_store_error(&error, effects),
+            }
+        }
     }
 
     /// Has something done when all that is staged is held as `ack` says.
     pub(crate) fn wait_for(&mut self, ack: AckWhen, waiting: Waiting) {
         self.commits.wait(ack, waiting);
+    }
+
+    /// Whether as much waits for the disk as may.
+    pub(crate) fn must_not_wait(&self) -> bool {
+        self.commits.len() >= self.options.commits_waiting_max
     }
 
     fn compare(
@@ -266,6 +284,7 @@ impl Shard {
                 self.note_store_error(&error, effects);
             }
             self.note_rows(partition, rows.iter().map(|row| &row.key));
+            self.note_lww_losers(partition, rows.iter().map(|row| &row.key), effects);
         }
     }
 

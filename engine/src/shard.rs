@@ -35,7 +35,7 @@ use crate::health::{Health, Probe};
 use crate::io::{Effect, Input, Note, Now, ReplyTo, SyncWhen, Time, TimerId};
 use crate::options::EngineOptions;
 use crate::repair::Repair;
-use crate::report::{Counters, ShardReport};
+use crate::report::{Counters, Queues, ShardReport};
 use crate::scrub::Scrub;
 use crate::upkeep::Upkeep;
 use crate::view::View;
@@ -234,6 +234,18 @@ impl Shard {
     /// What this shard keeps.
     pub fn replica(&self) -> &Replica {
         &self.replica
+    }
+
+    /// How much of each of its queues is taken.
+    pub fn queues(&self) -> Queues {
+        Queues {
+            requests: self.requests(),
+            commits_waiting: self.commits.len(),
+            hints_bytes: self.replica.hints_bytes(),
+            pulls: self.repair.pulls.len(),
+            pulls_wanted: self.repair.wanted(),
+            deliveries: self.handoff.deliveries(),
+        }
     }
 
     /// Whether nothing is in progress: no operation, no repair, no hint, no wait.

@@ -78,6 +78,7 @@ impl Shard {
             &clock,
         )?;
         self.note_rows(partition, rows.iter().map(|row| &row.key));
+        self.note_lww_losers(partition, rows.iter().map(|row| &row.key), effects);
         match taken {
             WholeTaken::Taken {
                 next: next @ Some(_),

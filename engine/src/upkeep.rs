@@ -20,6 +20,8 @@ const IDLE_MS: u64 = 1000;
 pub(crate) struct Upkeep {
     /// Dropped buckets of which a partition may hold rows.
     to_remove: BTreeSet<(BucketId, PartitionId)>,
+    /// The same, where a row could not be read: tried again with the next slice that finds nothing else.
+    to_try_again: BTreeSet<(BucketId, PartitionId)>,
     /// Dropped buckets that were removed once; rows that come later are noted one by one.
     removed: BTreeSet<BucketId>,
 }
@@ -89,6 +91,7 @@ impl Shard {
         let replica = &self.replica;
         self.upkeep.to_remove.retain(|(_, p)| replica.owns(*p));
         let Some((bucket, partition)) = self.upkeep.to_remove.first().copied() else {
+            self.upkeep.to_remove.append(&mut self.upkeep.to_try_again);
             return false;
         };
         match self
@@ -101,6 +104,7 @@ impl Shard {
             }
             Err(error) => {
                 self.upkeep.to_remove.remove(&(bucket, partition));
+                self.upkeep.to_try_again.insert((bucket, partition));
                 self.note_store_error(&error, effects);
             }
         }

@@ -253,10 +253,17 @@ impl Shard {
         effects: &mut Vec<Effect>,
     ) -> Result<(), Failure> {
         let plan = self.check_reachable(&write)?;
+        // Others may have acknowledged what this node's disk has yet to take, so operations come to their
+        // end and their waits do not.
+        if self.must_not_wait() {
+            self.counters.add("overloaded");
+            return Err(Failure::Overloaded);
+        }
         let me = self.view.me;
         let as_owner = self.is_owner_here(write.partition);
         let stand_ins = stand_ins(&plan, me, as_owner);
-        let stamp = self.hlc.tick(now.wall);
+        let allowed_ms = self.options.clock_skew_max_ms;
+        let stamp = self.hlc.tick_within(now.wall, allowed_ms);
         let meta = CellMeta {
             stamp,
             op: write.id,

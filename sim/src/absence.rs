@@ -21,7 +21,8 @@ use dunlin_storage::Kv;
 use crate::check::Violation;
 use crate::history::{Action, Outcome};
 use crate::operator::{LayoutOptions, Standing};
-use crate::options::{BucketPlan, Options, Overrides};
+use crate::options::{BucketPlan, Options, pick};
+use crate::overrides::Overrides;
 use crate::run::layout;
 use crate::size::calm;
 use crate::trace::Trace;
@@ -170,7 +171,7 @@ impl World {
     }
 
     /// Requests, one at a time, until a moment: of ten, six write, one deletes and three read.
-    fn keep_busy(&mut self, bucket: BucketId, until: u64, every_us: u64) {
+    pub(crate) fn keep_busy(&mut self, bucket: BucketId, until: u64, every_us: u64) {
         while self.now < until {
             let number = self.rng.u64(..KEYS);
             match self.rng.u64(..10) {
@@ -211,7 +212,7 @@ impl World {
             },
         };
         let nodes = self.serving_nodes();
-        let node = nodes[self.rng.usize(..nodes.len())];
+        let node = *pick(&mut self.rng, &nodes);
         let timeout_ms = self.options.client_timeout_ms;
         self.ask(self.clients.len(), node, action, timeout_ms);
     }

@@ -6,26 +6,41 @@ use dunlin_crdt::Kind;
 use dunlin_engine::ReplyTo;
 use dunlin_protocol::request::{Keys, Page, Read, ReadOptions, Request, Write, WriteOp};
 use dunlin_protocol::response::{Answer, Found};
-use dunlin_protocol::{BucketDefaults, BucketName, Failure};
+use dunlin_protocol::{BucketDefaults, BucketName, Failure, codec};
 
 use crate::history::{Action, KnownBucket, Op, Outcome};
-use crate::options::{chance, pick};
+use crate::options::{chance, pick, stream};
+use crate::queue::Event;
 use crate::tamper;
 use crate::workload::{Contexts, Place};
-use crate::world::{Event, World};
+use crate::world::World;
 
 /// How long an answer may be on its way after the node has given up.
 const GRACE_US: u64 = 100_000;
 
 /// One client.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Client {
     pub(crate) contexts: Contexts,
     pub(crate) values: u64,
+    /// Its own, so that what it asks for does not depend on what else happens, as far as that can be.
+    rng: fastrand::Rng,
     /// A write to be sent again under its name, as its outcome is unknown.
     again: Option<Action>,
     /// Whether it asks for nothing more.
     pub(crate) stopped: bool,
+}
+
+impl Client {
+    pub(crate) fn new(seed: u64, number: usize) -> Self {
+        Self {
+            contexts: Contexts::default(),
+            values: 0,
+            rng: stream(seed, "client", number as u64),
+            again: None,
+            stopped: false,
+        }
+    }
 }
 
 impl World {
@@ -44,12 +59,14 @@ impl World {
         if self.clients[client].stopped {
             return;
         }
+        std::mem::swap(&mut self.rng, &mut self.clients[client].rng);
         let action = match self.clients[client].again.take() {
             Some(action) => action,
             None => self.draw_action(client),
         };
         let nodes = self.asked_nodes();
-        let node = nodes[self.rng.usize(..nodes.len())];
+        let node = *pick(&mut self.rng, &nodes);
+        std::mem::swap(&mut self.rng, &mut self.clients[client].rng);
         let timeout_ms = self.options.client_timeout_ms;
         self.ask(client, node, action, timeout_ms);
     }
@@ -65,8 +82,8 @@ impl World {
         let number = self.history.ops.len();
         let reply_to = ReplyTo(number as u64);
         let request = Box::new(self.request_of(&action));
-        self.trace
-            .add(self.now, client, "ask", format!("{action:?}").as_bytes());
+        let bytes = codec::encode(&*request).unwrap_or_default();
+        self.trace.add(self.now, client, "ask", &bytes);
         self.trace.say(
             self.now,
             format_args!("c{client} #{number} asks n{node} {action:?}"),
@@ -81,7 +98,7 @@ impl World {
             read_among: Vec::new(),
         });
         let from = self.nodes.len() + client;
-        for delay in self.network.send(&mut self.rng, from, node, false) {
+        for delay in self.network.send(self.now, from, node, false) {
             let request = request.clone();
             let life = self.nodes[node].life;
             self.after(
@@ -229,10 +246,11 @@ impl World {
         self.learn(client, &op);
         let unknown = !op.outcome.is_not_applied();
         let failed = matches!(op.outcome, Outcome::NoAnswer | Outcome::Failed(_));
-        if failed && unknown && is_idempotent(&op.action) && chance(&mut self.rng, 300) {
-            self.clients[client].again = Some(op.action);
+        let asking = &mut self.clients[client];
+        if failed && unknown && is_idempotent(&op.action) && chance(&mut asking.rng, 300) {
+            asking.again = Some(op.action);
         }
-        let think = self.rng.u64(1..=self.options.think_us_max);
+        let think = asking.rng.u64(1..=self.options.think_us_max);
         self.after(think, Event::Act { client });
     }
 

@@ -1,20 +1,36 @@
 //! What goes wrong, and when it is right again.
+//!
+//! Faults are numbered. When each comes, which it is, whom it meets and how, all follow from the seed and its
+//! number alone: so one can be left out and the others stay what they were.
 
 use dunlin_protocol::status::StorageState;
 use dunlin_storage::DiskSpace;
 
 use crate::network::Shape;
-use crate::options::{FaultWeights, chance};
-use crate::world::{Event, World};
+use crate::options::{FaultWeights, below, chance, pick, stream, up_to};
+use crate::queue::Event;
+use crate::world::World;
+use crate::writer::Trap;
 
-/// Whether faults still come.
+/// Mostly short, sometimes longer than it takes to be noticed.
+const SHORT_US: u64 = 800_000;
+const LONG_US: u64 = 6_000_000;
+/// How far off a clock is that is hours off.
+const FAR_CLOCK_MS: std::ops::Range<i64> = 1_800_000..43_200_000;
+/// The longest that a sync takes on a slow disk.
+const SLOW_SYNC_US_MAX: u64 = 3_000_000;
+
+/// The faults of a run.
 #[derive(Debug, Default)]
 pub(crate) struct Faults {
+    /// Whether no more come.
     pub(crate) over: bool,
+    /// How many there were, those that were left out too.
+    pub(crate) drawn: u64,
 }
 
 /// Something that is right again, or a consequence that comes later.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum FaultEnd {
     /// A split is healed.
     Heal(u64),
@@ -24,10 +40,14 @@ pub(crate) enum FaultEnd {
     Return(usize),
     /// A disk has room.
     Room(usize),
-    /// A process whose disk failed dies.
+    /// A process whose disk failed, or that ran into a trap, dies.
     Die { node: usize, life: u64, kept: usize },
     /// A process finds that its disk is older than it was.
     StartAnew { node: usize, life: u64 },
+    /// All rows of a disk can be read.
+    Readable(usize),
+    /// A clock is as right as it was.
+    RightClock { node: usize, skew_ms: i64 },
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -43,37 +63,54 @@ enum Fault {
     Clock,
     Rot,
     Restore,
+    Trap,
+    Unreadable,
+    SlowDisk,
+    SlowNode,
+    FarClock,
+    LongPause,
 }
 
 impl World {
     pub(crate) fn next_fault(&mut self) {
+        let mut rng = self.fault_generator();
         let mean_us = self.options.fault_every_ms * 1000;
-        let wait = self.rng.u64(1..=mean_us * 2);
+        let wait = rng.u64(1..=mean_us * 2);
         self.after(wait, Event::Fault);
+    }
+
+    /// The generator of the fault that comes next.
+    fn fault_generator(&self) -> fastrand::Rng {
+        stream(self.options.seed, "fault", self.faults.drawn)
     }
 
     pub(crate) fn fault(&mut self) {
         if self.faults.over {
             return;
         }
-        let is_spared = self.now < self.spared_until;
-        let put_back = self.nodes.iter().any(|node| node.put_back.is_some());
-        if !is_spared
-            && !put_back
-            && let Some(fault) = self.draw_fault()
-        {
-            let node = self.rng.usize(..self.nodes.len());
-            self.trace
-                .say(self.now, format_args!("FAULT {fault:?} n{node}"));
-            self.trace
-                .add(self.now, node, "fault", format!("{fault:?}").as_bytes());
-            self.count("faults");
-            self.inflict(fault, node);
+        let is_spared =
+            self.now < self.spared_until || self.nodes.iter().any(|node| node.put_back.is_some());
+        let (number, mut rng) = (self.faults.drawn, self.fault_generator());
+        self.faults.drawn += 1;
+        let _wait_before_it = rng.u64(..);
+        if let Some(fault) = self.draw_fault(&mut rng) {
+            let node = below(&mut rng, self.nodes.len());
+            let happens = !is_spared && self.options.overrides.lets_happen(number);
+            let but = if happens { "" } else { ", left out" };
+            self.trace.say(
+                self.now,
+                format_args!("FAULT {number} {fault:?} n{node}{but}"),
+            );
+            if happens {
+                self.trace.add(self.now, node, "fault", fault.name());
+                self.count("faults");
+                self.inflict(fault, node, &mut rng);
+            }
         }
         self.next_fault();
     }
 
-    fn draw_fault(&mut self) -> Option<Fault> {
+    fn draw_fault(&self, rng: &mut fastrand::Rng) -> Option<Fault> {
         let FaultWeights {
             split,
             crash,
@@ -86,6 +123,12 @@ impl World {
             clock,
             rot,
             restore,
+            trap,
+            unreadable,
+            slow_disk,
+            slow_node,
+            far_clock,
+            long_pause,
         } = self.options.faults;
         let weights = [
             (Fault::Split, split),
@@ -99,12 +142,18 @@ impl World {
             (Fault::Clock, clock),
             (Fault::Rot, rot),
             (Fault::Restore, restore),
+            (Fault::Trap, trap),
+            (Fault::Unreadable, unreadable),
+            (Fault::SlowDisk, slow_disk),
+            (Fault::SlowNode, slow_node),
+            (Fault::FarClock, far_clock),
+            (Fault::LongPause, long_pause),
         ];
         let sum: u64 = weights.iter().map(|(_, weight)| weight).sum();
         if sum == 0 {
             return None;
         }
-        let mut at = self.rng.u64(..sum);
+        let mut at = rng.u64(..sum);
         for (fault, weight) in weights {
             if at < weight {
                 return Some(fault);
@@ -114,31 +163,24 @@ impl World {
         None
     }
 
-    fn inflict(&mut self, fault: Fault, node: usize) {
-        // Mostly short, sometimes longer than it takes to be noticed.
-        let long = if chance(&mut self.rng, 400) {
-            6_000_000
-        } else {
-            800_000
-        };
-        let lasts = self.rng.u64(1_000..long);
+    fn inflict(&mut self, fault: Fault, node: usize, rng: &mut fastrand::Rng) {
+        let long = if chance(rng, 400) { LONG_US } else { SHORT_US };
+        let lasts = rng.u64(1_000..long);
         match fault {
             Fault::Split => {
                 let shapes = [Shape::TwoWay, Shape::OneWay, Shape::Bridge, Shape::Link];
-                let shape = shapes[self.rng.usize(..shapes.len())];
+                let shape = *pick(rng, &shapes);
                 let (nodes, clients) = (self.nodes.len(), self.clients.len());
-                let split = self
-                    .network
-                    .split(&mut self.rng, nodes, nodes + clients, shape);
+                let split = self.network.split(rng, nodes, nodes + clients, shape);
                 self.after(lasts, Event::FaultEnds(FaultEnd::Heal(split)));
             }
             Fault::Crash => {
                 let unsynced = self.nodes[node].kv.unsynced();
                 // A process that is killed loses nothing that it committed; a machine does.
-                let kept = if self.rng.bool() {
+                let kept = if rng.bool() {
                     usize::MAX
                 } else {
-                    self.rng.usize(0..=unsynced)
+                    up_to(rng, unsynced)
                 };
                 self.crash(node, kept);
                 self.after(lasts, Event::FaultEnds(FaultEnd::Boot(node)));
@@ -150,7 +192,7 @@ impl World {
             Fault::Pause => self.pause(node, lasts),
             Fault::Full => {
                 self.nodes[node].kv.set_space(DiskSpace::NearlyFull);
-                if self.rng.bool() {
+                if rng.bool() {
                     self.notice(node, StorageState::Full);
                 }
                 self.after(lasts, Event::FaultEnds(FaultEnd::Room(node)));
@@ -158,9 +200,9 @@ impl World {
             Fault::SyncFails => self.nodes[node].kv.fail_next_sync(),
             Fault::Amnesia => {
                 let unsynced = self.nodes[node].kv.unsynced();
-                let kept = self.rng.usize(0..=unsynced);
+                let kept = up_to(rng, unsynced);
                 self.crash(node, kept);
-                let batches = self.rng.usize(1..=60);
+                let batches = 1 + below(rng, 60);
                 self.forget(node, batches);
                 self.after(lasts, Event::FaultEnds(FaultEnd::Boot(node)));
             }
@@ -172,18 +214,39 @@ impl World {
             Fault::Clock => {
                 // Now and then further off than nodes accept of each other.
                 let most = self.options.skew_ms_max as i64;
-                let factor = if chance(&mut self.rng, 100) { 5 } else { 1 };
-                self.nodes[node].skew_ms = self.rng.i64(-most * factor..=most * factor);
+                let factor = if chance(rng, 100) { 5 } else { 1 };
+                self.nodes[node].skew_ms = rng.i64(-most * factor..=most * factor);
             }
-            Fault::Rot => self.let_rot(node),
+            Fault::Rot => self.let_rot(node, rng),
+            Fault::Trap => self.nodes[node].writer.trap = Some(Trap::draw(rng, lasts)),
+            Fault::Unreadable => self.let_be_unreadable(node, lasts, rng),
+            Fault::SlowDisk => {
+                let usual = self.options.disk.sync_us_max.max(1);
+                let factor = *pick(rng, &[5, 20, 100]);
+                let state = &mut self.nodes[node];
+                state.slow_disk.factor = factor.min(SLOW_SYNC_US_MAX / usual).max(2);
+                state.slow_disk.until = self.now + lasts;
+            }
+            Fault::SlowNode => {
+                let each_us = *pick(rng, &[500, 3_000, 20_000]);
+                self.slow_down(node, lasts, each_us);
+            }
+            Fault::FarClock => {
+                let most = self.options.skew_ms_max as i64;
+                let skew_ms = rng.i64(-most..=most);
+                let off = rng.i64(FAR_CLOCK_MS);
+                self.nodes[node].skew_ms = if rng.bool() { off } else { -off };
+                let end = FaultEnd::RightClock { node, skew_ms };
+                self.after(lasts, Event::FaultEnds(end));
+            }
+            Fault::LongPause => {
+                let all_ms = self.options.engine.request_timeout_ms
+                    + self.options.engine.unreachable_after_ms
+                    + self.options.client_timeout_ms;
+                self.pause(node, all_ms * rng.u64(1_000..1_500));
+            }
             Fault::Restore => self.back_up_or_restore(node, lasts),
         }
-    }
-
-    fn pause(&mut self, node: usize, lasts: u64) {
-        let until = self.nodes[node].paused_until.max(self.now + lasts);
-        self.nodes[node].paused_until = until;
-        self.at(until, Event::GoOn { node });
     }
 
     pub(crate) fn fault_ends(&mut self, end: FaultEnd) {
@@ -207,10 +270,12 @@ impl World {
                     self.after(wait, Event::FaultEnds(FaultEnd::Boot(node)));
                 }
             }
+            FaultEnd::Readable(node) => self.nodes[node].kv.let_read(),
+            FaultEnd::RightClock { node, skew_ms } => self.nodes[node].skew_ms = skew_ms,
         }
     }
 
-    /// Everything is right from now on, but for nodes that are still paused.
+    /// Everything is right from now on.
     pub(crate) fn heal(&mut self) {
         self.trace.say(self.now, format_args!("everything heals"));
         self.faults.over = true;
@@ -219,11 +284,39 @@ impl World {
         for node in 0..self.nodes.len() {
             let state = &mut self.nodes[node];
             state.skew_ms = state.skew_ms.clamp(-most, most);
+            state.slow_disk.until = self.now;
+            state.writer.trap = None;
+            state.kv.mend();
             state.kv.set_space(DiskSpace::Ample);
             if state.storage == StorageState::Full {
                 self.notice(node, StorageState::Ready);
             }
+            self.let_go_on(node);
             self.boot(node);
+        }
+    }
+}
+
+impl Fault {
+    fn name(self) -> &'static [u8] {
+        match self {
+            Self::Split => b"split",
+            Self::Crash => b"crash",
+            Self::Stop => b"stop",
+            Self::Pause => b"pause",
+            Self::Full => b"full",
+            Self::SyncFails => b"sync fails",
+            Self::Amnesia => b"amnesia",
+            Self::Wipe => b"wipe",
+            Self::Clock => b"clock",
+            Self::Rot => b"rot",
+            Self::Restore => b"restore",
+            Self::Trap => b"trap",
+            Self::Unreadable => b"unreadable",
+            Self::SlowDisk => b"slow disk",
+            Self::SlowNode => b"slow node",
+            Self::FarClock => b"far clock",
+            Self::LongPause => b"long pause",
         }
     }
 }

@@ -11,12 +11,13 @@
 //! so a failure is replayed by one command. Safety is checked first, under faults; then everything
 //! heals, and the cluster must converge and come to rest.
 //!
-//! To follow a run, open `run.rs`; what can happen, `world.rs`; what goes wrong, `faults.rs`; what is
-//! demanded, `check`. For each checker there is a [`Mutant`] of the system that it must catch.
+//! To follow a run, open `run.rs`; what can happen, `queue.rs` and `world.rs`; what goes wrong, `faults.rs`
+//! and `network.rs`; what is demanded, `check`. For each checker there is a [`Mutant`] of the system that it
+//! must catch. A failing run is made smaller by [`shrink`]; those that once failed are in `seeds.txt`.
 //!
 //! In about half of the seeds operators change the layout meanwhile, see `operator.rs`. In some
-//! of the others rows rot on the disk, see `rot.rs`, and disks come back older than they were, see `restore.rs`. Two reports watch calm clusters: `size.rs` and
-//! `absence.rs`.
+//! of the others rows rot on the disk, see `rot.rs`, and disks come back older than they were, see
+//! `restore.rs`. Two reports watch calm clusters: `size.rs` and `absence.rs`.
 //!
 //! What it does not do: a transport that loses a stream and its order is the only one there is.
 
@@ -24,6 +25,7 @@ mod absence;
 mod check;
 mod clients;
 mod durable;
+mod fault_set;
 mod faults;
 mod history;
 mod ledger;
@@ -31,23 +33,36 @@ mod mutant;
 mod network;
 mod operator;
 mod options;
+mod overrides;
+mod pace;
+mod probes;
 mod process;
+mod queue;
 mod restore;
 mod rot;
 mod run;
+mod shrink;
 mod size;
+mod speed;
 mod tamper;
 mod trace;
 mod traffic;
+mod unreadable;
 mod workload;
 mod world;
 mod writer;
 
 pub use absence::{AbsenceReport, absence};
 pub use check::{Checker, Violation};
+pub use fault_set::FaultSet;
 pub use mutant::Mutant;
 pub use operator::LayoutOptions;
-pub use options::{BucketPlan, DiskOptions, FaultWeights, NetworkOptions, Options, Overrides};
+pub use options::{
+    BucketPlan, DiskOptions, FaultWeights, Links, NetworkOptions, Options, Promised,
+};
+pub use overrides::{Case, Overrides};
 pub use run::{Verdict, run};
+pub use shrink::{Shrunk, shrink};
 pub use size::{SizeReport, size};
+pub use speed::{SpeedReport, speed};
 pub use traffic::{Rate, What};

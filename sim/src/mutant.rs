@@ -3,6 +3,9 @@
 use std::fmt;
 use std::str::FromStr;
 
+use dunlin_crdt::Kind;
+use dunlin_protocol::BucketDefaults;
+
 use crate::check::Checker;
 use crate::operator::LayoutOptions;
 use crate::options::{FaultWeights, Options};
@@ -70,11 +73,19 @@ pub enum Mutant {
     DamageStays,
     /// A damaged row is taken for absent.
     DamageAsAbsence,
+    /// A shard takes on whatever comes.
+    BoundsIgnored,
+    /// Requests that are passed on are lost, now and then, for ever.
+    ForwardsLost,
+    /// Stamps arrive as if they were of long ago.
+    StampsReset,
+    /// Nobody says that concurrent writes met.
+    LosersSilent,
 }
 
 impl Mutant {
     /// Every mutant.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 34] = [
         Self::ReplacesDropped,
         Self::AckBeforeCommit,
         Self::RecallSilent,
@@ -105,6 +116,10 @@ impl Mutant {
         Self::OwnersRefuse,
         Self::DamageStays,
         Self::DamageAsAbsence,
+        Self::BoundsIgnored,
+        Self::ForwardsLost,
+        Self::StampsReset,
+        Self::LosersSilent,
     ];
 
     /// Its name on the command line.
@@ -140,6 +155,10 @@ impl Mutant {
             Self::OwnersRefuse => "owners-refuse",
             Self::DamageStays => "damage-stays",
             Self::DamageAsAbsence => "damage-as-absence",
+            Self::BoundsIgnored => "bounds-ignored",
+            Self::ForwardsLost => "forwards-lost",
+            Self::StampsReset => "stamps-reset",
+            Self::LosersSilent => "losers-silent",
         }
     }
 
@@ -170,6 +189,9 @@ impl Mutant {
             Self::LackingAnswers => Checker::Answers,
             Self::OwnersRefuse => Checker::Service,
             Self::DamageStays => Checker::Damage,
+            Self::BoundsIgnored => Checker::Bounds,
+            Self::ForwardsLost => Checker::Liveness,
+            Self::StampsReset | Self::LosersSilent => Checker::Lww,
         }
     }
 
@@ -289,6 +311,27 @@ impl Mutant {
                     ..FaultWeights::NONE
                 };
             }
+            // What a read shows must be what only others have.
+            Self::AlwaysSame => {
+                // Of a register one sees which writes it shows.
+                for bucket in &mut options.buckets {
+                    (bucket.kind, bucket.defaults) = (Kind::Register, BucketDefaults::default());
+                }
+                options.keys = 2;
+                options.clients = 12;
+                options.network.loss_permille = 50;
+                options.engine.fallback_after_ms = 1_000;
+                *faults = FaultWeights {
+                    split: 3,
+                    crash: 3,
+                    ..FaultWeights::NONE
+                };
+            }
+            Self::BoundsIgnored => {
+                options.clients = 12;
+                options.think_us_max = 1_000;
+                options.engine.operations_max = 2;
+            }
             Self::SecretWipe => {
                 *faults = FaultWeights {
                     wipe: 3,
@@ -307,7 +350,6 @@ impl Mutant {
             | Self::RowDeletesSkipped
             | Self::DeniedWrite
             | Self::ForwardTwice
-            | Self::AlwaysSame
             | Self::RepairSilent
             | Self::RemovalsSeeAll
             | Self::ListingShort
@@ -317,7 +359,10 @@ impl Mutant {
             | Self::NewestOnly
             | Self::CompleteEarly
             | Self::LoserForgotten
-            | Self::LackingAnswers => {}
+            | Self::LackingAnswers
+            | Self::ForwardsLost
+            | Self::StampsReset
+            | Self::LosersSilent => {}
         }
     }
 }

@@ -20,8 +20,9 @@ use dunlin_protocol::cluster::{
 use dunlin_ring::{Member, MemberState, NodeId};
 
 use crate::history::{Action, Op, Outcome};
-use crate::options::{chance, pick};
-use crate::world::{Event, World};
+use crate::options::{below, chance, pick, up_to};
+use crate::queue::Event;
+use crate::world::World;
 
 /// How long an operator waits for an answer.
 const PATIENCE_MS: u64 = 3_000;
@@ -51,7 +52,7 @@ impl LayoutOptions {
         let mut rng = fastrand::Rng::with_seed(seed ^ 0x6c61_796f_7574_7331);
         let drawn = chance(&mut rng, ON_PERMILLE);
         let options = Self {
-            spares: rng.usize(1..=3),
+            spares: 1 + below(&mut rng, 3),
             operators: *pick(&mut rng, &[1, 2, 2]),
             think_ms_max: *pick(&mut rng, &[100, 400, 1_500]),
             deaths_permille: *pick(&mut rng, &[0, 20, 80]),
@@ -307,7 +308,7 @@ impl World {
         let nodes = self.serving_nodes();
         let node = *pick(&mut self.rng, &nodes);
         let returns = chance(&mut self.rng, layouts.returns_permille) || self.options.replicas < 3;
-        let kept = self.rng.usize(0..=self.nodes[node].kv.unsynced());
+        let kept = up_to(&mut self.rng, self.nodes[node].kv.unsynced());
         self.count("nodes dead for long");
         self.crash(node, kept);
         self.nodes[node].standing = Standing::Dead { returns };

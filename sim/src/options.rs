@@ -9,7 +9,9 @@ use dunlin_protocol::{BucketDefaults, Durability};
 use dunlin_ring::Quorum;
 
 use crate::mutant::Mutant;
+use crate::network::FAR_US;
 use crate::operator::LayoutOptions;
+use crate::overrides::Overrides;
 
 /// Everything about a run.
 #[derive(Clone, Debug)]
@@ -62,6 +64,25 @@ pub struct Options {
     pub layouts: Option<LayoutOptions>,
     /// What is deliberately broken.
     pub mutant: Option<Mutant>,
+    /// The queues that must not be exceeded, whatever a mutant makes of the engine's options.
+    pub promised: Promised,
+    /// What could have been drawn and is left out, each with the reason.
+    pub left_out: Vec<&'static str>,
+    /// What the caller insisted on.
+    pub overrides: Overrides,
+}
+
+/// How long the queues of a shard may be.
+#[derive(Clone, Copy, Debug)]
+pub struct Promised {
+    /// Operations in progress.
+    pub operations_max: usize,
+    /// Acknowledgements that wait for the disk.
+    pub commits_waiting_max: usize,
+    /// Bytes of hints.
+    pub hints_bytes_max: u64,
+    /// Partitions that are pulled at a time.
+    pub repairs_max: usize,
 }
 
 /// A bucket that exists from the start.
@@ -86,6 +107,23 @@ pub struct NetworkOptions {
     pub loss_permille: u64,
     /// Of a thousand messages, so many come twice.
     pub duplicate_permille: u64,
+    /// How links differ from that.
+    pub links: Links,
+}
+
+/// Of a thousand directed links, so many are of each sort; the others are as the network is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Links {
+    /// Messages take long, always.
+    pub far: u64,
+    /// Many messages are lost.
+    pub lossy: u64,
+    /// Every message arrives, and soon.
+    pub fast: u64,
+    /// Many messages take up to a hundred times as long, and many come twice.
+    pub uneven: u64,
+    /// Of all links, on so many messages arrive in order.
+    pub in_order: u64,
 }
 
 /// How long the disk takes.
@@ -124,43 +162,30 @@ pub struct FaultWeights {
     pub rot: u64,
     /// A disk is put back to an older state.
     pub restore: u64,
-}
-
-/// What a caller insists on, whatever the seed says.
-#[derive(Clone, Debug, Default)]
-pub struct Overrides {
-    /// How many nodes.
-    pub nodes: Option<usize>,
-    /// N.
-    pub replicas: Option<u8>,
-    /// Shards of each node.
-    pub shards: Option<usize>,
-    /// Q.
-    pub partitions: Option<u16>,
-    /// Clients.
-    pub clients: Option<usize>,
-    /// How long clients and faults are at work.
-    pub run_ms: Option<u64>,
-    /// No faults at all.
-    pub calm: bool,
-    /// No disk forgets what it has synced.
-    pub faithful_disks: bool,
-    /// Whether layouts change.
-    pub layouts: Option<bool>,
-    /// What is deliberately broken.
-    pub mutant: Option<Mutant>,
+    /// A process or its machine dies at a step of its writer.
+    pub trap: u64,
+    /// Rows can't be read, though they are sound.
+    pub unreadable: u64,
+    /// A disk takes long.
+    pub slow_disk: u64,
+    /// A node takes long for everything.
+    pub slow_node: u64,
+    /// A clock is hours off, and jumps back.
+    pub far_clock: u64,
+    /// A node handles nothing for longer than all timeouts together.
+    pub long_pause: u64,
 }
 
 impl Options {
     /// Draws everything.
     pub fn draw(seed: u64, rng: &mut fastrand::Rng, overrides: &Overrides) -> Self {
-        let nodes = rng.usize(3..=7);
+        let nodes = 3 + below(rng, 5);
         let replicas = *pick(rng, &[1, 2, 3, 3, 3, 3, 3, 5]);
-        let shards = rng.usize(1..=3);
+        let shards = 1 + below(rng, 3);
         let partitions = *pick(rng, &[4, 8, 8, 16, 32]);
         let mut kinds = Kind::ALL.to_vec();
-        rng.shuffle(&mut kinds);
-        kinds.truncate(rng.usize(2..=8));
+        shuffle(rng, &mut kinds);
+        kinds.truncate(2 + below(rng, 7));
         let buckets = kinds.into_iter().map(|kind| BucketPlan {
             kind,
             defaults: defaults(rng),
@@ -172,7 +197,7 @@ impl Options {
             shards,
             partitions,
             buckets: buckets.collect(),
-            clients: rng.usize(2..=12),
+            clients: 2 + below(rng, 11),
             keys: rng.u64(1..=12),
             elements: rng.u64(2..=40),
             think_us_max: *pick(rng, &[5_000, 20_000, 100_000, 400_000]),
@@ -185,6 +210,7 @@ impl Options {
                 slow_permille: *pick(rng, &[0, 0, 5, 30]),
                 loss_permille: *pick(rng, &[0, 0, 2, 10, 50]),
                 duplicate_permille: *pick(rng, &[0, 5, 50]),
+                links: Links::draw(seed),
             },
             disk: DiskOptions {
                 commit_us_max: *pick(rng, &[50, 500, 3_000]),
@@ -204,6 +230,7 @@ impl Options {
                 clock: *pick(rng, &[0, 0, 1]),
                 rot: crate::rot::draw(seed),
                 restore: crate::restore::draw(seed),
+                ..FaultWeights::draw_more(seed)
             },
             skew_ms_max: *pick(rng, &[0, 5, 100, 240, 240]),
             late_flush_permille: *pick(rng, &[0, 100, 500]),
@@ -212,9 +239,34 @@ impl Options {
             hints_bytes_max: *pick(rng, &[4_000, 1 << 20, 1 << 30]),
             layouts: LayoutOptions::draw(seed, overrides.layouts),
             mutant: overrides.mutant,
+            promised: Promised::DEFAULT,
+            left_out: Vec::new(),
+            overrides: overrides.clone(),
         };
+        options
+            .left_out
+            .push("read errors of what is no row: nothing is promised of a node that meets them");
+        options.tighten();
         options.apply(overrides);
         options
+    }
+
+    /// In some runs queues are so short that they fill. Drawn apart from the other options, as all that
+    /// came later: so that seeds are what they were without.
+    fn tighten(&mut self) {
+        let rng = &mut stream(self.seed, "queues", 0);
+        self.engine.operations_max = *pick(rng, &[4096, 4096, 4096, 64, 16]);
+        self.engine.commits_waiting_max = *pick(rng, &[16_384, 16_384, 16_384, 64, 8]);
+    }
+
+    /// The longest way of a message, once everything has healed.
+    pub(crate) fn delay_us_max(&self) -> u64 {
+        let far = if self.network.links.far > 0 {
+            FAR_US
+        } else {
+            0
+        };
+        self.network.delay_us_max.max(self.network.delay_us_min) + far
     }
 
     /// Whether nothing is made to fail.
@@ -222,7 +274,8 @@ impl Options {
         let deaths = self.layouts.map_or(0, |layouts| layouts.deaths_permille);
         // A node that was retired and is let join again is away.
         let has_room = self.hints_bytes_max >= 1 << 20;
-        let reliable = self.network.loss_permille == 0 && has_room;
+        let reliable =
+            self.network.loss_permille == 0 && has_room && self.network.links == Links::ALIKE;
         self.faults == FaultWeights::NONE && reliable && deaths == 0
     }
 
@@ -237,29 +290,102 @@ impl Options {
             self.faults.amnesia = 0;
             self.faults.wipe = 0;
             self.faults.restore = 0;
+            self.left_out.push(match overrides.faithful_disks {
+                true => "lost disks: not wanted",
+                false => {
+                    "lost disks: layouts change, and fewer than three copies do not outlive that"
+                }
+            });
         }
         if self.layouts.is_some() || self.replicas < 3 {
             self.faults.rot = 0;
+            self.left_out
+                .push("rot: another sound copy is promised only with three owners that stay");
         }
         if overrides.calm {
             self.faults = FaultWeights::NONE;
             self.network.loss_permille = 0;
+            self.network.links = Links::ALIKE;
+            self.engine.operations_max = EngineOptions::default().operations_max;
+            self.engine.commits_waiting_max = EngineOptions::default().commits_waiting_max;
             self.hints_bytes_max = 1 << 30;
+            self.left_out.push("all faults: not wanted");
             if let Some(layouts) = &mut self.layouts {
                 layouts.deaths_permille = 0;
             }
         }
         if let Some(mutant) = self.mutant {
             mutant.adapt(self);
+            self.left_out
+                .push("much: a mutant is to be seen, and not what else goes wrong");
         }
         if self.faults.rot > 0 {
             crate::rot::adapt(self);
+            self.left_out
+                .push("lost disks: rows rot, and the only sound copy may be on one of these");
         }
         crate::restore::adapt(self);
+        self.promised = Promised {
+            operations_max: self.engine.operations_max,
+            commits_waiting_max: self.engine.commits_waiting_max,
+            hints_bytes_max: self.hints_bytes_max,
+            repairs_max: self.engine.repairs_max,
+        };
+        if self.mutant == Some(Mutant::BoundsIgnored) {
+            self.engine.operations_max = usize::MAX;
+        }
+    }
+}
+
+impl Promised {
+    const DEFAULT: Self = Self {
+        operations_max: usize::MAX,
+        commits_waiting_max: usize::MAX,
+        hints_bytes_max: u64::MAX,
+        repairs_max: usize::MAX,
+    };
+}
+
+impl Links {
+    /// All links are as the network is.
+    pub const ALIKE: Self = Self {
+        far: 0,
+        lossy: 0,
+        fast: 0,
+        uneven: 0,
+        in_order: 0,
+    };
+
+    fn draw(seed: u64) -> Self {
+        let rng = &mut stream(seed, "links", 0);
+        if rng.bool() {
+            return Self::ALIKE;
+        }
+        Self {
+            far: *pick(rng, &[0, 50, 200]),
+            lossy: *pick(rng, &[0, 50, 150]),
+            fast: *pick(rng, &[0, 200]),
+            uneven: *pick(rng, &[0, 50, 200]),
+            in_order: *pick(rng, &[0, 500, 1_000]),
+        }
     }
 }
 
 impl FaultWeights {
+    /// Those that were added later, drawn apart: so that seeds are what they were without.
+    fn draw_more(seed: u64) -> Self {
+        let rng = &mut stream(seed, "faults", 0);
+        Self {
+            trap: *pick(rng, &[0, 2, 6]),
+            unreadable: *pick(rng, &[0, 0, 2, 5]),
+            slow_disk: *pick(rng, &[0, 0, 1, 3]),
+            slow_node: *pick(rng, &[0, 0, 1, 3]),
+            far_clock: *pick(rng, &[0, 0, 1, 2]),
+            long_pause: *pick(rng, &[0, 0, 1]),
+            ..Self::NONE
+        }
+    }
+
     /// Nothing ever goes wrong.
     pub const NONE: Self = Self {
         split: 0,
@@ -273,6 +399,12 @@ impl FaultWeights {
         clock: 0,
         rot: 0,
         restore: 0,
+        trap: 0,
+        unreadable: 0,
+        slow_disk: 0,
+        slow_node: 0,
+        far_clock: 0,
+        long_pause: 0,
     };
 }
 
@@ -325,7 +457,32 @@ fn defaults(rng: &mut fastrand::Rng) -> BucketDefaults {
 
 /// One of several, each as likely.
 pub(crate) fn pick<'a, T>(rng: &mut fastrand::Rng, of: &'a [T]) -> &'a T {
-    &of[rng.usize(..of.len())]
+    &of[below(rng, of.len())]
+}
+
+/// A number below this one. The same on every machine, whatever the width of its words.
+pub(crate) fn below(rng: &mut fastrand::Rng, end: usize) -> usize {
+    rng.u64(..end as u64) as usize
+}
+
+/// A number up to this one.
+pub(crate) fn up_to(rng: &mut fastrand::Rng, last: usize) -> usize {
+    rng.u64(..=last as u64) as usize
+}
+
+/// In an order drawn at random; the same on every machine.
+pub(crate) fn shuffle<T>(rng: &mut fastrand::Rng, of: &mut [T]) {
+    for at in 1..of.len() {
+        of.swap(at, up_to(rng, at));
+    }
+}
+
+/// A generator of its own for something about a seed: what it gives depends on nothing else.
+pub(crate) fn stream(seed: u64, what: &str, number: u64) -> fastrand::Rng {
+    let mut bytes = seed.to_be_bytes().to_vec();
+    bytes.extend(number.to_be_bytes());
+    bytes.extend(what.as_bytes());
+    fastrand::Rng::with_seed(xxhash_rust::xxh3::xxh3_64(&bytes))
 }
 
 /// True so many times of a thousand.

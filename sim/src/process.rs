@@ -11,18 +11,31 @@ use dunlin_storage::{Batch, BatchId, Kv, MemoryKv, Replica, ReplicaOptions, Star
 
 use crate::check::{Checker, check_given_up, check_knowledge};
 use crate::durable::Footprint;
+use crate::faults::FaultEnd;
 use crate::ledger::Held;
 use crate::mutant::Mutant;
 use crate::operator::Standing;
-use crate::options::pick;
+use crate::options::{pick, up_to};
+use crate::queue::Event;
 use crate::tamper;
-use crate::world::{Event, Node, Process, World};
-use crate::writer::{Job, Part, Stage, Writer};
+use crate::world::{Node, Process, World};
+use crate::writer::{Job, Part, Stage, Step, Writer};
 
 /// How long a node takes to notice that its disk is full, or no longer is.
 const NOTICE_US_MAX: u64 = 50_000;
+/// How long the writer's report takes to the parts.
+const REPORT_US: u64 = 1;
 /// How long a node with a failed disk lives on.
 const DYING_US_MAX: u64 = 20_000;
+
+fn name_of(start: &Start) -> &'static [u8] {
+    match start {
+        Start::Blank => b"blank",
+        Start::Clean => b"clean",
+        Start::Unclean => b"unclean",
+        Start::Amnesia { .. } => b"amnesia",
+    }
+}
 
 impl World {
     /// Starts the process of a node on what its disk holds.
@@ -39,8 +52,7 @@ impl World {
         }
         self.trace
             .say(self.now, format_args!("n{node} starts, {start:?}"));
-        self.trace
-            .add(self.now, node, "start", format!("{start:?}").as_bytes());
+        self.trace.add(self.now, node, "start", name_of(&start));
         if !self.may_be_recognised(node, &start) {
             return self.boot_later(node, start);
         }
@@ -133,8 +145,8 @@ impl World {
         });
         state.life += 1;
         state.started_at = self.now;
-        state.paused_until = 0;
-        state.held_back.clear();
+        state.pace.starts();
+        state.heard.clear();
         state.writer = Writer::new();
         state.storage = StorageState::Ready;
         state.views = vec![view; shards];
@@ -172,10 +184,7 @@ impl World {
     /// A node that cannot write down what its start means tries again when its disk may have room.
     fn boot_later(&mut self, node: usize, start: Start) {
         self.nodes[node].start_owed = Some(start);
-        self.after(
-            300_000,
-            Event::FaultEnds(crate::faults::FaultEnd::Boot(node)),
-        );
+        self.after(300_000, Event::FaultEnds(FaultEnd::Boot(node)));
     }
 
     /// Writes and syncs a batch, between two lives of a process; whether that could be done.
@@ -343,8 +352,11 @@ impl World {
         }
     }
 
-    fn disk_after(&mut self, node: usize, us: u64) {
-        let life = self.nodes[node].life;
+    fn disk_after(&mut self, node: usize, mut us: u64) {
+        let (life, slow) = (self.nodes[node].life, self.nodes[node].slow_disk);
+        if slow.until > self.now {
+            us *= slow.factor;
+        }
         self.after(us, Event::Disk { node, life });
     }
 
@@ -357,9 +369,15 @@ impl World {
     }
 
     fn commit_group(&mut self, node: usize) {
+        if self.dies_at(node, Step::Idle) {
+            return;
+        }
         let jobs: Vec<Job> = self.nodes[node].writer.queue.drain(..).collect();
         let mut wants_sync = false;
-        for job in jobs {
+        for (at, job) in jobs.into_iter().enumerate() {
+            if at > 0 && self.dies_at(node, Step::BetweenBatches(at)) {
+                return;
+            }
             if self.nodes[node].writer.is_void(&job) {
                 continue;
             }
@@ -381,6 +399,9 @@ impl World {
                 self.count("refused commits");
                 self.notice(node, StorageState::Full);
             }
+        }
+        if self.dies_at(node, Step::Committed) {
+            return;
         }
         if wants_sync {
             // Some writers report what is written before they sync it.
@@ -412,6 +433,26 @@ impl World {
         true
     }
 
+    /// Whether the process is dead by now, for a trap waited for it at this step.
+    fn dies_at(&mut self, node: usize, step: Step) -> bool {
+        let writer = &mut self.nodes[node].writer;
+        let Some(trap) = writer.trap.take_if(|trap| trap.at == step) else {
+            return false;
+        };
+        self.count("deaths at a step of the writer");
+        let kept = trap.kept(self.nodes[node].kv.unsynced());
+        if step == Step::Reported {
+            // The report is handled first.
+            let life = self.nodes[node].life;
+            let end = FaultEnd::Die { node, life, kept };
+            self.after(REPORT_US + 1, Event::FaultEnds(end));
+            return false;
+        }
+        self.crash(node, kept);
+        self.after(trap.lasts, Event::FaultEnds(FaultEnd::Boot(node)));
+        true
+    }
+
     fn start_sync(&mut self, node: usize) {
         self.nodes[node].writer.stage = Stage::Syncing;
         let took = self.rng.u64(1..=self.options.disk.sync_us_max);
@@ -426,17 +467,21 @@ impl World {
                 for (dot, hint_for) in state.durable.synced() {
                     self.ledger.copy(&dot, node, hint_for, Held::Synced);
                 }
+                if self.dies_at(node, Step::Synced) {
+                    return;
+                }
                 self.report_progress(node);
+                self.dies_at(node, Step::Reported);
                 self.nodes[node].writer.stage = Stage::Idle;
                 self.start_commit(node);
             }
             Err(_) => {
                 self.count("failed syncs");
                 self.notice(node, StorageState::Failed);
-                let kept = self.rng.usize(0..=3);
+                let kept = up_to(&mut self.rng, 3);
                 let wait = self.rng.u64(1..=DYING_US_MAX);
                 let life = self.nodes[node].life;
-                let end = crate::faults::FaultEnd::Die { node, life, kept };
+                let end = FaultEnd::Die { node, life, kept };
                 self.after(wait, Event::FaultEnds(end));
             }
         }
@@ -444,17 +489,11 @@ impl World {
 
     fn report_progress(&mut self, node: usize) {
         let life = self.nodes[node].life;
-        let progress: Vec<_> = self.nodes[node]
-            .writer
-            .progress
-            .iter()
-            .map(|(part, p)| (*part, *p))
-            .collect();
-        for (part, progress) in progress {
+        for (part, progress) in self.nodes[node].writer.news() {
             let (written, synced) = (progress.written, progress.synced);
             let input = Box::new(Input::Committed { written, synced });
             self.after(
-                1,
+                REPORT_US,
                 Event::Input {
                     node,
                     life,

@@ -16,8 +16,9 @@ use dunlin_storage::{MemoryKv, Start};
 use crate::durable::Durable;
 use crate::faults::FaultEnd;
 use crate::mutant::Mutant;
-use crate::options::{Options, pick};
-use crate::world::{Event, World};
+use crate::options::{Options, pick, stream};
+use crate::queue::Event;
+use crate::world::World;
 
 /// How long the others are spared for a node to be recognised.
 const SPARED_US: u64 = 5_000_000;
@@ -37,8 +38,7 @@ pub(crate) struct Backup {
 /// How often disks are put back. Drawn apart from the other options: so that seeds are what they were
 /// without.
 pub(crate) fn draw(seed: u64) -> u64 {
-    let mut rng = fastrand::Rng::with_seed(seed ^ 0x7265_7374_6f72_6521);
-    *pick(&mut rng, &[0, 0, 0, 2, 4])
+    *pick(&mut stream(seed, "restore", 0), &[0, 0, 0, 2, 4])
 }
 
 /// Every disk that is put back counts as a lost one.
@@ -118,7 +118,7 @@ impl World {
     /// Whether a node that answers remembers more of a store.
     fn remembers(&self, node: usize, mark: StoreMark) -> bool {
         let id = self.nodes[node].id;
-        let awake = self.nodes.iter().filter(|n| n.paused_until <= self.now);
+        let awake = self.nodes.iter().filter(|n| n.pace.is_usual(self.now));
         let mut running = awake.filter_map(|other| other.process.as_ref());
         running.any(|process| {
             let recall = process.control.recall();

@@ -20,7 +20,7 @@ use dunlin_ring::PartitionId;
 use dunlin_storage::{Keyspace, Kv};
 
 use crate::mutant::Mutant;
-use crate::options::{Options, pick};
+use crate::options::{Options, below, pick, shuffle};
 use crate::world::World;
 
 /// Rows that are looked at for one that may be damaged.
@@ -71,11 +71,11 @@ pub(crate) fn adapt(options: &mut Options) {
 
 impl World {
     /// A bit of a row of this node flips, if there is one that others hold.
-    pub(crate) fn let_rot(&mut self, node: usize) {
+    pub(crate) fn let_rot(&mut self, node: usize, rng: &mut fastrand::Rng) {
         let kv = self.nodes[node].kv.clone();
         let all = kv.range(Keyspace::Rows, Bound::Unbounded, Bound::Unbounded);
         let mut rows: Vec<(Bytes, Bytes)> = all.flatten().collect();
-        self.rng.shuffle(&mut rows);
+        shuffle(rng, &mut rows);
         let may = |(key, _): &(Bytes, Bytes)| self.may_rot(node, key);
         let Some((stored_key, sound)) = rows.into_iter().take(LOOKS_MAX).find(may) else {
             return;
@@ -84,7 +84,7 @@ impl World {
             return;
         };
         let mut value = sound.to_vec();
-        let at = self.rng.usize(..value.len());
+        let at = below(rng, value.len());
         value[at] ^= 1 << self.rng.u32(..8);
         let value = Bytes::from(value);
         let kept = match self.options.mutant {

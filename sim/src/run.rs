@@ -1,7 +1,7 @@
 //! One run: a cluster is born, clients and faults are let loose, everything heals, and then it is
 //! checked what became of it all.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -21,10 +21,13 @@ use crate::clients::Client;
 use crate::durable::Durable;
 use crate::history::{Action, Op, Outcome};
 use crate::operator::Standing;
-use crate::options::{Options, Overrides};
+use crate::options::{Options, pick};
+use crate::overrides::Overrides;
+use crate::pace::Pace;
+use crate::queue::Event;
 use crate::trace::Trace;
-use crate::world::{Event, Node, World};
-use crate::writer::Writer;
+use crate::world::{Node, World};
+use crate::writer::{SlowDisk, Writer};
 
 /// How long a cluster may take to come to rest, once everything is healed.
 const REST_US_MAX: u64 = 60_000_000;
@@ -46,6 +49,8 @@ pub struct Verdict {
     pub events: u64,
     /// The virtual time that it took, in microseconds.
     pub virtual_us: u64,
+    /// How many faults were drawn, those that were left out too.
+    pub faults: u64,
     /// Counts of what happened, by name.
     pub counts: BTreeMap<&'static str, u64>,
     /// What does not hold.
@@ -73,6 +78,7 @@ pub fn run(seed: u64, overrides: &Overrides, printed: bool) -> Result<Verdict, R
         hash: world.trace.hash(),
         events: world.trace.events(),
         virtual_us: world.now,
+        faults: world.faults.drawn,
         counts: world.counts,
         violations: world.violations,
         options: world.options,
@@ -106,6 +112,7 @@ impl World {
         self.start_operators();
         self.run_until(self.now + self.options.run_ms * 1000);
         self.heal();
+        let healed = self.now;
         self.revert_in_the_end();
         let last_acts = self.rng.u64(..2_000_000);
         self.run_until(self.now + last_acts);
@@ -113,9 +120,13 @@ impl World {
             .iter_mut()
             .for_each(|client| client.stopped = true);
         // The last requests come to their end.
-        let slowest = self.options.network.delay_us_max * 100;
+        let slowest = self.options.delay_us_max() * 100;
         let patience = (self.options.client_timeout_ms * 1000).max(slowest);
         self.run_until(self.now + patience + 1_000_000);
+        self.run_until((healed + self.options.settling_us()).max(self.now));
+        self.probe_writes();
+        self.come_to_rest();
+        self.probe_all();
         self.come_to_rest();
         self.read_all();
         self.come_to_rest();
@@ -135,8 +146,10 @@ impl World {
                 process: None,
                 life: 0,
                 started_at: 0,
-                paused_until: 0,
-                held_back: VecDeque::new(),
+                heard: BTreeMap::new(),
+                pace: Pace::default(),
+                slow_disk: SlowDisk::default(),
+                was_unreadable: false,
                 skew_ms,
                 storage: dunlin_protocol::status::StorageState::Ready,
                 noticed_at: 0,
@@ -161,7 +174,8 @@ impl World {
             self.boot(at);
         }
         self.run_until(self.now + BIRTH_US);
-        self.clients = vec![Client::default(); self.options.clients];
+        let (seed, clients) = (self.options.seed, 0..self.options.clients);
+        self.clients = clients.map(|client| Client::new(seed, client)).collect();
         for at in self.options.nodes..self.nodes.len() {
             self.boot(at);
         }
@@ -207,7 +221,7 @@ impl World {
     fn is_at_rest(&self) -> bool {
         // Cheap things first: most steps end here.
         let idle = |node: &Node| {
-            let goes_on = node.paused_until <= self.now;
+            let goes_on = node.pace.is_usual(self.now);
             goes_on
                 && node.process.as_ref().is_some_and(|process| {
                     process.shards.iter().all(|shard| {
@@ -397,9 +411,14 @@ impl World {
         }
         let (checking, serving) = (self.clients.len(), self.serving_nodes());
         for action in actions {
-            let node = serving[self.rng.usize(..serving.len())];
+            let node = *pick(&mut self.rng, &serving);
             self.ask(checking, node, action, 8_000);
             self.run_until(self.now + 500);
+            // Each takes a place in two queues at most.
+            let most = self.options.engine.operations_max / 4;
+            while self.open_from(self.history.final_from, most) {
+                self.run_until(self.now + 500);
+            }
         }
         let last = self.now + READS_US;
         let pending = |op: &Op| matches!(op.outcome, Outcome::Pending);
@@ -410,6 +429,15 @@ impl World {
         {
             self.run_until(self.now + 100_000);
         }
+    }
+
+    /// Whether so many of the requests from this one on are on their way.
+    fn open_from(&self, first: usize, most: usize) -> bool {
+        let ops = self.history.ops[first..].iter();
+        let open = ops
+            .rev()
+            .filter(|op| matches!(op.outcome, Outcome::Pending));
+        open.take(most).count() == most
     }
 
     pub(crate) fn judge(&mut self) {
@@ -428,6 +456,7 @@ impl World {
             layout,
             &ends,
             &self.remembered,
+            &self.lww_noted,
             calm,
         );
         let found = check::all(&evidence);

@@ -11,7 +11,8 @@ use dunlin_ring::{Member, MemberState, NodeId, RingError};
 
 use crate::history::{Action, Outcome};
 use crate::operator::Standing;
-use crate::options::{FaultWeights, Options, Overrides};
+use crate::options::{FaultWeights, Links, Options};
+use crate::overrides::Overrides;
 use crate::run::layout;
 use crate::trace::Trace;
 use crate::traffic::{Rate, Traffic, What};
@@ -80,6 +81,7 @@ pub(crate) fn calm(mut options: Options) -> Options {
     options.network.loss_permille = 0;
     options.network.slow_permille = 0;
     options.network.duplicate_permille = 0;
+    options.network.links = Links::ALIKE;
     options.skew_ms_max = 0;
     options.late_flush_permille = 0;
     options.check_every = u64::MAX;
@@ -124,7 +126,7 @@ impl World {
         report.control = rate(self, What::Control);
         report.shards = rate(self, What::Repair) + rate(self, What::Operation);
 
-        self.clients.push(crate::clients::Client::default());
+        self.clients.push(crate::clients::Client::new(0, 0));
         self.boot(nodes);
         self.run_until(self.now + REST_US);
         self.traffic = Traffic::default();

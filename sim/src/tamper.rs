@@ -47,6 +47,23 @@ pub(crate) fn message(
             },
         ) => events.iter_mut().for_each(see_all),
         (
+            Mutant::StampsReset,
+            PeerBody::Operation {
+                message: OperationMessage::Replicate { events, .. },
+                ..
+            },
+        ) => {
+            let cells = events.iter_mut().filter_map(|e| e.event.cell.as_mut());
+            cells.for_each(|cell| cell.stamp = dunlin_crdt::Hlc(1));
+        }
+        (
+            Mutant::ForwardsLost,
+            PeerBody::Operation {
+                message: OperationMessage::Forward { .. },
+                ..
+            },
+        ) if chance(&mut world.rng, 50) => return None,
+        (
             Mutant::HintAsOwner,
             PeerBody::Operation {
                 message: OperationMessage::Replicated { hint_for, .. },

@@ -11,7 +11,7 @@ use dunlin_protocol::request::{
 use dunlin_ring::{BucketId, Fallbacks, PartitionId, Quorum};
 
 use crate::history::Action;
-use crate::options::{chance, pick};
+use crate::options::{chance, pick, up_to};
 use crate::world::World;
 
 /// Contexts that a client keeps, stale ones too.
@@ -276,7 +276,7 @@ impl World {
     fn draw_value(&mut self, client: usize) -> Bytes {
         self.clients[client].values += 1;
         let mut value = format!("c{client}v{}", self.clients[client].values).into_bytes();
-        let length = self.rng.usize(..=self.options.value_bytes_max);
+        let length = up_to(&mut self.rng, self.options.value_bytes_max);
         value.resize(length.max(value.len()), b'.');
         value.into()
     }

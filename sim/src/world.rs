@@ -7,11 +7,14 @@
 //! Events at one time happen in the order in which they were put into the queue, all randomness is one
 //! generator, and every map is ordered; so a seed has one trace.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use dunlin_engine::membership::To;
-use dunlin_engine::{Control, Effect, Input, Note, Now, ReplyTo, Shard, Time, TimerId, View};
+use dunlin_engine::{
+    Control, Effect, Input, Note, Now, ReplyTo, Shard, SyncWhen, Time, TimerId, View,
+};
+use dunlin_protocol::RowKey;
 use dunlin_protocol::cluster::{AppliedLayout, LayoutId};
 use dunlin_protocol::codec::{self, CodecLimits};
 use dunlin_protocol::peer::{HandoffMessage, OperationMessage, PeerBody, PeerMessage};
@@ -21,78 +24,35 @@ use dunlin_protocol::status::StorageState;
 use dunlin_ring::{Layout, NodeId, PartitionId};
 use dunlin_storage::{Kv, MemoryKv, Start};
 
-use crate::check::{Checker, Violation, check_answer, check_read, check_receipt, watch_layouts};
+use crate::check::{
+    Checker, Violation, check_answer, check_bounds, check_read, check_receipt, watch_layouts,
+};
 use crate::clients::Client;
 use crate::durable::Durable;
 use crate::faults::{FaultEnd, Faults};
 use crate::history::History;
 use crate::ledger::Ledger;
+use crate::mutant::Mutant;
 use crate::network::Network;
 use crate::operator::{Operator, Remembered, Standing};
-use crate::options::{Options, chance};
+use crate::options::{Options, below, chance};
+use crate::pace::Pace;
+use crate::queue::{Event, Queue};
 use crate::restore::Backup;
 use crate::rot::Rot;
 use crate::tamper;
 use crate::trace::Trace;
 use crate::traffic::{Traffic, What};
-use crate::writer::{Part, Writer};
+use crate::writer::{Part, SlowDisk, Writer};
 
 /// More complaints of one run say nothing new.
 const VIOLATIONS_MAX: usize = 50;
+/// Every so many events the queues of all shards are looked at.
+const BOUNDS_EVERY: u64 = 25;
+/// How often the control part is told that a peer is there which talks to the shards; as the process has it.
+const SIGN_OF_LIFE_EVERY_US: u64 = 50_000;
 /// How long a snapshot of the cluster takes from the control part to the shards.
 const PUBLISH_US: u64 = 20;
-
-/// Something that is going to happen.
-#[derive(Clone, Debug)]
-pub(crate) enum Event {
-    /// A message arrives at the life of a node to which it was sent: connections end with a process.
-    Deliver {
-        to: usize,
-        life: u64,
-        from: usize,
-        bytes: Arc<[u8]>,
-    },
-    /// A request of a client arrives at a node.
-    Request {
-        node: usize,
-        life: u64,
-        reply_to: ReplyTo,
-        request: Box<Request>,
-        timeout_ms: u64,
-    },
-    /// An input of one life of a node.
-    Input {
-        node: usize,
-        life: u64,
-        part: Part,
-        input: Box<Input>,
-    },
-    /// What a part has staged becomes a batch.
-    Flush { node: usize, life: u64, part: Part },
-    /// The writer has come to the end of a stage.
-    Disk { node: usize, life: u64 },
-    /// The writer syncs what is only written.
-    SyncTick { node: usize, life: u64 },
-    /// A client does something.
-    Act { client: usize },
-    /// An answer arrives at a client.
-    Answered {
-        reply_to: ReplyTo,
-        answer: Box<Answer>,
-    },
-    /// Nobody listened at the node.
-    NotSent { reply_to: ReplyTo },
-    /// A client waits no longer.
-    GiveUp { reply_to: ReplyTo },
-    /// Something goes wrong.
-    Fault,
-    /// Something is right again.
-    FaultEnds(FaultEnd),
-    /// A pause is over.
-    GoOn { node: usize },
-    /// An operator does something.
-    Operate { operator: usize },
-}
 
 /// The running process of a node.
 pub(crate) struct Process {
@@ -110,9 +70,12 @@ pub(crate) struct Node {
     /// How many processes there were; what belongs to an earlier one is void.
     pub(crate) life: u64,
     pub(crate) started_at: u64,
-    pub(crate) paused_until: u64,
-    /// What came while it was paused.
-    pub(crate) held_back: VecDeque<Event>,
+    /// When its control part was last told that another one is there.
+    pub(crate) heard: BTreeMap<NodeId, u64>,
+    pub(crate) pace: Pace,
+    pub(crate) slow_disk: SlowDisk,
+    /// Whether some of its rows could not be read at some time.
+    pub(crate) was_unreadable: bool,
     /// How far its clock is ahead, in milliseconds.
     pub(crate) skew_ms: i64,
     pub(crate) storage: StorageState,
@@ -144,8 +107,7 @@ pub(crate) struct World {
     pub(crate) options: Options,
     pub(crate) rng: fastrand::Rng,
     pub(crate) now: u64,
-    order: u64,
-    queue: BTreeMap<(u64, u64), Event>,
+    queue: Queue,
     /// The layout that the cluster is born with.
     pub(crate) layout: Arc<Layout>,
     pub(crate) nodes: Vec<Node>,
@@ -157,6 +119,10 @@ pub(crate) struct World {
     pub(crate) rot: Rot,
     /// Until when nothing fails, for a node to be recognised.
     pub(crate) spared_until: u64,
+    /// Requests that are to succeed in time, and are on their way: their number and the node that was asked.
+    pub(crate) probes: Vec<(usize, usize)>,
+    /// Rows of which some node said that concurrent writes met.
+    pub(crate) lww_noted: BTreeSet<RowKey>,
     pub(crate) traffic: Traffic,
     pub(crate) history: History,
     pub(crate) ledger: Ledger,
@@ -176,13 +142,15 @@ impl World {
         trace: Trace,
     ) -> Self {
         Self {
-            network: Network::new(options.network),
+            network: Network::new(options.seed, options.network),
             faults: Faults::default(),
             clients: Vec::new(),
             operators: Vec::new(),
             remembered: Remembered::default(),
             rot: Rot::default(),
             spared_until: 0,
+            probes: Vec::new(),
+            lww_noted: BTreeSet::new(),
             traffic: Traffic::default(),
             history: History::default(),
             ledger: Ledger::default(),
@@ -191,8 +159,7 @@ impl World {
             until_check: options.check_every,
             counts: BTreeMap::new(),
             now: 0,
-            order: 0,
-            queue: BTreeMap::new(),
+            queue: Queue::default(),
             nodes: Vec::new(),
             options,
             rng,
@@ -202,8 +169,7 @@ impl World {
     }
 
     pub(crate) fn at(&mut self, at: u64, event: Event) {
-        self.order += 1;
-        self.queue.insert((at.max(self.now), self.order), event);
+        self.queue.put(at.max(self.now), event);
     }
 
     pub(crate) fn after(&mut self, us: u64, event: Event) {
@@ -212,14 +178,7 @@ impl World {
 
     /// Lets happen what is to happen up to a time.
     pub(crate) fn run_until(&mut self, until: u64) {
-        while self
-            .queue
-            .first_key_value()
-            .is_some_and(|((at, _), _)| *at <= until)
-        {
-            let Some(((at, _), event)) = self.queue.pop_first() else {
-                break;
-            };
+        while let Some((at, event)) = self.queue.take(until) {
             self.now = at;
             self.step(event);
             if self.violations.len() >= VIOLATIONS_MAX {
@@ -277,27 +236,14 @@ impl World {
             | Event::Operate { .. }
             | Event::GoOn { .. } => None,
         };
-        if let Some(node) = node
-            && self.nodes[node].paused_until > self.now
-        {
-            // A stopped process finds everything in its sockets and queues when it goes on.
-            self.nodes[node].held_back.push_back(event);
-            return;
+        match node {
+            Some(node) => self.come(node, event),
+            None => self.happen(event),
         }
-        self.happen(event);
         self.check_now_and_then();
     }
 
-    /// A node that was paused goes on, unless it was paused again.
-    fn go_on(&mut self, node: usize) {
-        if self.nodes[node].paused_until <= self.now {
-            for event in std::mem::take(&mut self.nodes[node].held_back) {
-                self.happen(event);
-            }
-        }
-    }
-
-    fn happen(&mut self, event: Event) {
+    pub(crate) fn happen(&mut self, event: Event) {
         match event {
             Event::Deliver {
                 to,
@@ -351,9 +297,14 @@ impl World {
 
     fn check_now_and_then(&mut self) {
         self.until_check = self.until_check.saturating_sub(1);
+        if self.until_check.is_multiple_of(BOUNDS_EVERY) {
+            for node in 0..self.nodes.len() {
+                check_bounds(self, node);
+            }
+        }
         if self.until_check == 0 {
             self.until_check = self.options.check_every;
-            let node = self.rng.usize(..self.nodes.len());
+            let node = below(&mut self.rng, self.nodes.len());
             self.check_node(node);
         }
     }
@@ -361,7 +312,8 @@ impl World {
     /// Checks all that a node holds in memory.
     pub(crate) fn check_node(&mut self, node: usize) {
         // A damaged row is no row, and counts as one.
-        if self.has_rotten_rows(node) {
+        let is_readable = self.nodes[node].kv.is_readable();
+        if !is_readable || self.has_rotten_rows(node) {
             return;
         }
         let Some(process) = &self.nodes[node].process else {
@@ -412,14 +364,18 @@ impl World {
                 }
             }
         }
-        // Whatever a peer says shows that it is there.
-        self.feed(to, Part::Control, heard(PeerBody::Digests(Vec::new())));
+        // Whatever a peer says shows that it is there; a node does not say so to itself every time.
+        let last = self.nodes[to].heard.entry(from).or_default();
+        if *last == 0 || *last + SIGN_OF_LIFE_EVERY_US <= self.now {
+            *last = self.now;
+            self.feed(to, Part::Control, heard(PeerBody::Digests(Vec::new())));
+        }
     }
 
     fn request(&mut self, node: usize, reply_to: ReplyTo, request: Request, timeout_ms: u64) {
         let Some(process) = &self.nodes[node].process else {
             let client = self.client_place(reply_to);
-            for delay in self.network.send(&mut self.rng, node, client, false) {
+            for delay in self.network.send(self.now, node, client, false) {
                 self.after(delay, Event::NotSent { reply_to });
             }
             return;
@@ -505,7 +461,9 @@ impl World {
                 Effect::Datagram { to, bytes } => self.send_datagram(node, to, bytes),
                 Effect::Reply { to, answer } => self.reply(node, to, answer),
                 Effect::Commit { id, batch, sync } => {
-                    let mut bytes = format!("{id:?} {sync:?}").into_bytes();
+                    let mut bytes = id.number.to_be_bytes().to_vec();
+                    bytes.extend(id.generation.to_be_bytes());
+                    bytes.push(u8::from(sync == SyncWhen::Now));
                     for (_, key, value) in batch.iter() {
                         bytes.extend_from_slice(key);
                         bytes.extend(value.into_iter().flatten());
@@ -598,7 +556,8 @@ impl World {
                 }
             }
             // It was healed as it was read, perhaps.
-            Note::StoreFailed { reason } if self.rot.has_struck(node) => drop(reason),
+            Note::StoreFailed { .. } if self.rot.has_struck(node) => {}
+            Note::StoreFailed { .. } if self.nodes[node].was_unreadable => {}
             Note::StoreFailed { reason } => {
                 self.complain(
                     Checker::Invariants,
@@ -631,8 +590,11 @@ impl World {
             | Note::LayoutApplied { .. }
             | Note::LayoutComplete { .. }
             | Note::LayoutLost { .. }
-            | Note::HandedOver { .. }
-            | Note::LwwConcurrent { .. } => {}
+            | Note::HandedOver { .. } => {}
+            Note::LwwConcurrent { .. } if self.options.mutant == Some(Mutant::LosersSilent) => {}
+            Note::LwwConcurrent { key } => {
+                self.lww_noted.insert(key);
+            }
         }
     }
 
@@ -650,7 +612,7 @@ impl World {
         self.count("datagrams");
         self.traffic.note(What::Membership, node, bytes.len());
         let sender = self.nodes[from].id;
-        for delay in self.network.send(&mut self.rng, from, node, true) {
+        for delay in self.network.send(self.now, from, node, true) {
             let (life, part) = (self.nodes[node].life, Part::Control);
             let input = Box::new(Input::Datagram {
                 from: sender,
@@ -698,7 +660,7 @@ impl World {
         self.count("messages");
         self.traffic.note(what, place, bytes.len());
         for _ in 0..copies {
-            for delay in self.network.send(&mut self.rng, from, place, repeatable) {
+            for delay in self.network.send(self.now, from, place, repeatable) {
                 let (life, bytes) = (self.nodes[place].life, Arc::clone(&bytes));
                 self.after(
                     delay,
@@ -745,7 +707,7 @@ impl World {
             check_read(self, node, to.0 as usize, read);
         }
         let client = self.client_place(to);
-        for delay in self.network.send(&mut self.rng, node, client, false) {
+        for delay in self.network.send(self.now, node, client, false) {
             self.after(
                 delay,
                 Event::Answered {

@@ -1,22 +1,25 @@
-//! A fixed set of seeds holds, whatever changes; and a seed has one trace.
+//! A fixed set of seeds holds, whatever changes, and so does every one that once failed.
 
 use std::error::Error;
 
-use dunlin_sim::{Overrides, run};
+use dunlin_sim::{Case, Overrides, run};
 
 type Outcome = Result<(), Box<dyn Error>>;
 
 fn check(seeds: impl IntoIterator<Item = u64>, overrides: &Overrides) -> Outcome {
     for seed in seeds {
         let verdict = run(seed, overrides, false)?;
+        let overrides = overrides.clone();
+        let case = Case { seed, overrides };
         assert!(
             verdict.violations.is_empty(),
-            "seed {seed} fails:\n{}\nreplay: cargo run -p dunlin-sim -- --seed {seed}",
+            "seed {seed} fails:\n{}\nreplay: {}",
             verdict
                 .violations
                 .iter()
                 .map(|violation| format!("  {violation}\n"))
-                .collect::<String>()
+                .collect::<String>(),
+            case.command()
         );
     }
     Ok(())
@@ -62,26 +65,14 @@ fn a_change_of_layout_fails_no_request_halfway() -> Outcome {
     check([13, 16, 40, 44, 45, 46, 47], &overrides)
 }
 
-/// Each of these once showed a mistake of the engine or of the replica.
+/// What they showed is told there.
 #[test]
 fn seeds_that_once_failed_hold() -> Outcome {
-    check(
-        [
-            166, 1452, 3690, 10439, 11465, 11608, 11787, 20087, 20285, 20898,
-        ],
-        &Overrides::default(),
-    )
-}
-
-#[test]
-fn a_seed_has_one_trace() -> Outcome {
-    let trace = |seed| {
-        let verdict = run(seed, &Overrides::default(), false)?;
-        Ok::<_, Box<dyn Error>>((verdict.hash, verdict.events))
-    };
-    let (three, seven) = (trace(3)?, trace(7)?);
-    assert_eq!(three, trace(3)?);
-    assert_eq!(seven, trace(7)?);
-    assert_ne!(three, seven);
+    let lines = include_str!("../seeds.txt").lines();
+    for line in lines.filter(|line| !line.is_empty() && !line.starts_with('#')) {
+        let (words, _) = line.split_once('#').ok_or("a line without a remark")?;
+        let Case { seed, overrides } = Case::parse(words.split_whitespace())?;
+        check([seed], &overrides)?;
+    }
     Ok(())
 }

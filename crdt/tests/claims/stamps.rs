@@ -47,6 +47,18 @@ fn a_stamp_from_too_far_ahead_leaves_no_trace() {
 }
 
 #[test]
+fn a_clock_that_was_put_right_gives_stamps_that_others_accept() {
+    let (mut clock, other) = (HlcClock::default(), HlcClock::default());
+    let (ahead, right) = (Millis(3_600_000), Millis(1_000));
+    assert_eq!(clock.tick_within(ahead, 500), Hlc::at(ahead));
+    let stamp = clock.tick_within(right, 500);
+    assert_eq!(stamp, Hlc::at(right));
+    assert_eq!(other.clone().observe(stamp, right, 500), Ok(()));
+    // A small step back is not felt.
+    assert_eq!(clock.tick_within(Millis(500), 500), Hlc(stamp.0 + 1));
+}
+
+#[test]
 fn a_stamp_keeps_its_millisecond_and_sorts_by_it() {
     for ms in [0, 1, 1_800_000_000_000, (1 << 48) - 1] {
         assert_eq!(Hlc::at(Millis(ms)).millis(), Millis(ms));

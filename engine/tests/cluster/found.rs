@@ -1,10 +1,14 @@
 //! What the simulator found once, in its shortest form.
 
+use std::ops::Bound;
+
 use dunlin_crdt::Kind;
-use dunlin_protocol::request::{Query, ReadOptions, Replace, WriteOp, WriteOptions};
+use dunlin_engine::EngineOptions;
+use dunlin_protocol::Failure;
+use dunlin_protocol::request::{Query, ReadOptions, Replace, Request, WriteOp, WriteOptions};
 use dunlin_protocol::response::Found;
 use dunlin_ring::Quorum;
-use dunlin_storage::{MemoryKv, Start};
+use dunlin_storage::{Keyspace, Kv, MemoryKv, Start};
 
 use crate::harness::{Cluster, blind};
 
@@ -47,4 +51,63 @@ fn wiped_node_counts_again_at_once_where_nothing_was_written() {
     cluster.boot(wiped, MemoryKv::new(), Start::Blank);
     cluster.pass_ms(3000);
     cluster.assert_converged();
+}
+
+#[test]
+fn node_whose_clock_was_put_right_is_believed_again() {
+    let mut cluster = Cluster::of(3);
+    let bucket = cluster.bucket("b", Kind::Register);
+    let wrong = cluster.id(1);
+    cluster.ahead_ms.insert(wrong, 3_600_000);
+    let refused = cluster.write(wrong, &bucket, "k", blind("of tomorrow"));
+    assert!(refused.is_err(), "{refused:?}");
+    cluster.ahead_ms.clear();
+    cluster
+        .write(wrong, &bucket, "k", blind("of today"))
+        .unwrap();
+}
+
+#[test]
+fn writes_that_wait_for_a_stalled_disk_do_not_pile_up() {
+    let options = EngineOptions {
+        commits_waiting_max: 5,
+        request_timeout_ms: 1_000,
+        ..EngineOptions::default()
+    };
+    let mut cluster = Cluster::with(3, options);
+    let bucket = cluster.bucket("b", Kind::Register);
+    let stalled = cluster.id(1);
+    cluster.stalled.insert(stalled);
+    let mut acknowledged = 0;
+    let last = (0..20).map(|number| {
+        let written = cluster.write(stalled, &bucket, &format!("k{number}"), blind("v"));
+        acknowledged += u64::from(written.is_ok());
+        // The operations come to their end, for all others have it.
+        cluster.pass_ms(6_000);
+        written
+    });
+    assert_eq!(last.last().unwrap().unwrap_err(), Failure::Overloaded);
+    assert!(acknowledged > 0, "two others are enough");
+    assert!(cluster.nodes[&stalled].shard.queues().commits_waiting <= 5);
+}
+
+#[test]
+fn row_of_a_dropped_bucket_goes_once_it_can_be_read() {
+    let mut cluster = Cluster::of(3);
+    let bucket = cluster.bucket("b", Kind::Register);
+    let node = cluster.id(2);
+    cluster.write(node, &bucket, "k", blind("v")).unwrap();
+    cluster.pass_ms(1_000);
+    let kv = cluster.nodes[&node].kv.clone();
+    let rows = |kv: &MemoryKv| -> Vec<_> {
+        let all = kv.range(Keyspace::Rows, Bound::Unbounded, Bound::Unbounded);
+        all.flatten().map(|(key, _)| key).collect()
+    };
+    rows(&kv).into_iter().for_each(|key| kv.fail_reads_of(key));
+    cluster.ask(node, Request::DropBucket(bucket.name));
+    cluster.pass_ms(5_000);
+    kv.let_read();
+    assert_eq!(rows(&kv).len(), 1);
+    cluster.pass_ms(3_000);
+    assert!(rows(&kv).is_empty());
 }

@@ -39,6 +39,10 @@ pub(crate) struct Cluster {
     pub(crate) layout: Arc<Layout>,
     options: EngineOptions,
     pub(crate) now: Now,
+    /// By how much the clocks of some nodes are ahead, in milliseconds.
+    pub(crate) ahead_ms: BTreeMap<NodeId, u64>,
+    /// Nodes whose disk takes what comes to it when it moves again, which is never.
+    pub(crate) stalled: BTreeSet<NodeId>,
     down: BTreeSet<NodeId>,
     wire: VecDeque<(NodeId, NodeId, Said)>,
     answers: BTreeMap<u64, Answer>,
@@ -83,6 +87,8 @@ impl Cluster {
                 time: Time(0),
                 wall: Millis(1_700_000_000_000),
             },
+            ahead_ms: BTreeMap::new(),
+            stalled: BTreeSet::new(),
             down: BTreeSet::new(),
             wire: VecDeque::new(),
             answers: BTreeMap::new(),
@@ -245,7 +251,8 @@ impl Cluster {
 
     /// Hands one input to a part of a node, and carries out what follows, messages included.
     fn input(&mut self, id: NodeId, part: u8, input: Input) {
-        let now = self.now;
+        let mut now = self.now;
+        now.wall.0 += self.ahead_ms.get(&id).copied().unwrap_or_default();
         let Some(node) = self.nodes.get_mut(&id) else {
             return;
         };
@@ -315,7 +322,7 @@ impl Cluster {
         ops: &dunlin_storage::Batch,
         _: SyncWhen,
     ) {
-        let Some(node) = self.nodes.get(&id) else {
+        let Some(node) = self.nodes.get(&id).filter(|_| !self.stalled.contains(&id)) else {
             return;
         };
         let done = node.kv.commit(ops).and_then(|()| node.kv.sync());

@@ -62,6 +62,8 @@ pub(crate) struct Evidence<'a> {
     pub(crate) layout: &'a Layout,
     pub(crate) nodes: &'a [NodeEnd],
     pub(crate) remembered: &'a Remembered,
+    /// The rows of which some node said that concurrent writes met.
+    pub(crate) lww_noted: &'a BTreeSet<RowKey>,
     /// Whether nothing was made to fail.
     pub(crate) calm: bool,
     acks: BTreeMap<Name, Vec<Ack<'a>>>,
@@ -74,6 +76,7 @@ impl<'a> Evidence<'a> {
         layout: &'a Layout,
         nodes: &'a [NodeEnd],
         remembered: &'a Remembered,
+        lww_noted: &'a BTreeSet<RowKey>,
         calm: bool,
     ) -> Self {
         let mut acks: BTreeMap<Name, Vec<Ack<'a>>> = BTreeMap::new();
@@ -90,6 +93,7 @@ impl<'a> Evidence<'a> {
             layout,
             nodes,
             remembered,
+            lww_noted,
             calm,
             acks,
         }

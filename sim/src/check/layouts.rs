@@ -36,7 +36,10 @@ pub(crate) fn watch(world: &mut World, node: usize) {
         .remembered
         .synced
         .extend(synced.map(|layout| (id, layout)));
-    world.nodes[node].told = world.nodes[node].told.max(acked);
+    // A node whose disk forgot may hear from others what it once told them.
+    if world.nodes[node].losses.is_empty() {
+        world.nodes[node].told = world.nodes[node].told.max(acked);
+    }
     let before = world.nodes[node].knows.replace((complete.clone(), newest));
     let Some((complete_before, newest_before)) = before else {
         return;

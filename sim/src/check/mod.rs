@@ -5,6 +5,7 @@
 
 mod adds_win;
 mod answers;
+mod bounds;
 mod buckets;
 mod convergence;
 mod counters;
@@ -19,6 +20,8 @@ mod handover;
 mod known;
 mod layouts;
 mod listing;
+mod liveness;
+mod lww;
 mod receipts;
 mod resurrection;
 mod service;
@@ -77,11 +80,17 @@ pub enum Checker {
     Service,
     /// A damaged row is found and healed.
     Damage,
+    /// Once everything has healed, every operation succeeds in time.
+    Liveness,
+    /// No queue is longer than promised.
+    Bounds,
+    /// Of concurrent writes to a last-writer-wins row the one with the highest stamp wins, and somebody says so.
+    Lww,
 }
 
 impl Checker {
     /// Every property.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 24] = [
         Self::Invariants,
         Self::Dots,
         Self::Receipts,
@@ -103,6 +112,9 @@ impl Checker {
         Self::Handover,
         Self::Service,
         Self::Damage,
+        Self::Liveness,
+        Self::Bounds,
+        Self::Lww,
     ];
 }
 
@@ -130,6 +142,9 @@ impl fmt::Display for Checker {
             Self::Handover => "handover",
             Self::Service => "service",
             Self::Damage => "damage",
+            Self::Liveness => "liveness",
+            Self::Bounds => "bounds",
+            Self::Lww => "lww",
         })
     }
 }
@@ -150,15 +165,17 @@ impl fmt::Display for Violation {
 }
 
 pub(crate) use answers::{message as check_answer, read as check_read};
+pub(crate) use bounds::check as check_bounds;
 pub(crate) use damage::check as check_damage;
 pub(crate) use handover::check as check_given_up;
 pub(crate) use layouts::{start as check_knowledge, watch as watch_layouts};
+pub(crate) use liveness::check as check_liveness;
 pub(crate) use receipts::check as check_receipt;
 
 /// Everything that can be said once a run is over.
 pub(crate) fn all(evidence: &Evidence<'_>) -> Vec<Violation> {
     type Check = fn(&Evidence<'_>, &mut Vec<String>);
-    let checks: [(Checker, Check); 14] = [
+    let checks: [(Checker, Check); 15] = [
         (Checker::Dots, dots::check),
         (Checker::Denied, denied::check),
         (Checker::Survival, survival::check),
@@ -173,6 +190,7 @@ pub(crate) fn all(evidence: &Evidence<'_>) -> Vec<Violation> {
         (Checker::Buckets, buckets::check),
         (Checker::Layouts, layouts::check),
         (Checker::Staged, staged::check),
+        (Checker::Lww, lww::check),
     ];
     let mut violations = Vec::new();
     let calm: [(Checker, Check); 1] = [(Checker::Service, service::check)];

@@ -12,7 +12,7 @@
 //!
 //! Unfit for: anything that must be there tomorrow.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -46,6 +46,7 @@ pub struct MemoryKv {
 #[derive(Clone, Debug)]
 pub struct MemorySnapshot {
     maps: [Arc<Map>; Keyspace::ALL.len()],
+    unreadable: Arc<BTreeSet<Bytes>>,
 }
 
 #[derive(Debug)]
@@ -60,6 +61,10 @@ struct State {
     health: Health,
     space: DiskSpace,
     next_start: Start,
+    /// So many reads of rows fail from now on.
+    reads_to_fail: u64,
+    /// Rows that can't be read, though they are there.
+    unreadable: Arc<BTreeSet<Bytes>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,6 +98,7 @@ impl MemoryKv {
     pub fn open(&self) -> Start {
         let mut state = self.lock();
         state.health = Health::Sound;
+        state.let_read();
         std::mem::replace(&mut state.next_start, Start::Unclean)
     }
 
@@ -181,6 +187,37 @@ impl MemoryKv {
         }
     }
 
+    /// Lets so many reads of rows fail, as if the disk had not answered. A range that begins is one read.
+    pub fn fail_reads(&self, reads: u64) {
+        self.lock().reads_to_fail = reads;
+    }
+
+    /// Lets every read of this row fail, until [`MemoryKv::let_read`] or the next open. It stays what it is.
+    pub fn fail_reads_of(&self, row: Bytes) {
+        Arc::make_mut(&mut self.lock().unreadable).insert(row);
+    }
+
+    /// Lets everything be read.
+    pub fn let_read(&self) {
+        self.lock().let_read();
+    }
+
+    /// Nothing that was to fail does: neither reads nor the next sync. A store that is poisoned stays so.
+    pub fn mend(&self) {
+        let mut state = self.lock();
+        state.let_read();
+        if state.health == Health::NextSyncFails {
+            state.health = Health::Sound;
+        }
+    }
+
+    /// Whether everything can be read.
+    #[must_use]
+    pub fn is_readable(&self) -> bool {
+        let state = self.lock();
+        state.reads_to_fail == 0 && state.unreadable.is_empty()
+    }
+
     /// A value changes by itself on the disk, or vanishes. No batch knows of it, so a crash does not
     /// bring it back.
     pub fn damage(&self, keyspace: Keyspace, key: Bytes, value: Option<Bytes>) {
@@ -199,8 +236,10 @@ impl MemoryKv {
     }
 
     fn freeze(&self) -> MemorySnapshot {
+        let state = self.lock();
         MemorySnapshot {
-            maps: self.lock().maps.clone(),
+            maps: state.maps.clone(),
+            unreadable: Arc::clone(&state.unreadable),
         }
     }
 }
@@ -215,7 +254,24 @@ impl State {
             health: Health::Sound,
             space: DiskSpace::Ample,
             next_start: Start::Blank,
+            reads_to_fail: 0,
+            unreadable: Arc::default(),
         }
+    }
+
+    fn let_read(&mut self) {
+        self.reads_to_fail = 0;
+        self.unreadable = Arc::default();
+    }
+
+    /// Whether this read fails; if so, it was one of those that were to.
+    fn fails_to_read(&mut self, keyspace: Keyspace, key: Option<&[u8]>) -> bool {
+        if keyspace != Keyspace::Rows {
+            return false;
+        }
+        let fails = self.reads_to_fail > 0;
+        self.reads_to_fail = self.reads_to_fail.saturating_sub(1);
+        fails || key.is_some_and(|key| self.unreadable.contains(key))
     }
 
     /// Puts or deletes one key and returns what it replaced.
@@ -266,7 +322,11 @@ impl Kv for MemoryKv {
         reason = "the array has a slot for each keyspace"
     )]
     fn get(&self, keyspace: Keyspace, key: &[u8]) -> Result<Option<Bytes>, KvError> {
-        Ok(self.lock().maps[keyspace.index()].get(key).cloned())
+        let mut state = self.lock();
+        match state.fails_to_read(keyspace, Some(key)) {
+            true => Err(did_not_answer()),
+            false => Ok(state.maps[keyspace.index()].get(key).cloned()),
+        }
     }
 
     fn range<'a>(
@@ -275,6 +335,9 @@ impl Kv for MemoryKv {
         from: Bound<&[u8]>,
         to: Bound<&[u8]>,
     ) -> Box<dyn Iterator<Item = Entry> + 'a> {
+        if self.lock().fails_to_read(keyspace, None) {
+            return Box::new(std::iter::once(Err(did_not_answer())));
+        }
         Box::new(Range::new(&self.freeze(), keyspace, from, to))
     }
 
@@ -347,7 +410,10 @@ impl KvSnapshot for MemorySnapshot {
         reason = "the array has a slot for each keyspace"
     )]
     fn get(&self, keyspace: Keyspace, key: &[u8]) -> Result<Option<Bytes>, KvError> {
-        Ok(self.maps[keyspace.index()].get(key).cloned())
+        match keyspace == Keyspace::Rows && self.unreadable.contains(key) {
+            true => Err(did_not_answer()),
+            false => Ok(self.maps[keyspace.index()].get(key).cloned()),
+        }
     }
 
     fn range<'a>(
@@ -364,6 +430,8 @@ impl KvSnapshot for MemorySnapshot {
 /// cannot hold a borrow into it.
 struct Range {
     map: Arc<Map>,
+    /// Keys that can't be read.
+    unreadable: Arc<BTreeSet<Bytes>>,
     from: Bound<Bytes>,
     to: Bound<Bytes>,
 }
@@ -384,8 +452,13 @@ impl Range {
         } else {
             Arc::clone(&snapshot.maps[keyspace.index()])
         };
+        let unreadable = match keyspace {
+            Keyspace::Rows => Arc::clone(&snapshot.unreadable),
+            _ => Arc::default(),
+        };
         Self {
             map,
+            unreadable,
             from: from.map(Bytes::copy_from_slice),
             to: to.map(Bytes::copy_from_slice),
         }
@@ -404,6 +477,17 @@ impl Iterator for Range {
         let (key, value) = self.map.range::<[u8], _>((from, to)).next()?;
         let (key, value) = (key.clone(), value.clone());
         self.from = Bound::Excluded(key.clone());
-        Some(Ok((key, value)))
+        match self.unreadable.contains(&key) {
+            true => Some(Err(did_not_answer())),
+            false => Some(Ok((key, value))),
+        }
+    }
+}
+
+fn did_not_answer() -> KvError {
+    KvError::Io {
+        action: "read a row",
+        kind: std::io::ErrorKind::Other,
+        detail: "the simulated disk did not answer".to_owned(),
     }
 }

@@ -242,6 +242,11 @@ impl Replica {
         Ok(())
     }
 
+    /// The bytes of all hints that are kept here.
+    pub fn hints_bytes(&self) -> u64 {
+        self.hints.bytes()
+    }
+
     /// Forgets the hints for an owner of a partition that cannot be read. Returns how many; what
     /// they held reaches the owner by repair, if another owner has it.
     ///
