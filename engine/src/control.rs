@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use dunlin_crdt::HlcClock;
 use dunlin_protocol::cluster::{ClusterEntry, LayoutId};
-use dunlin_protocol::peer::{AckWhen, ControlMessage, PeerBody};
+use dunlin_protocol::peer::{AckWhen, ControlMessage, PeerBody, StoreWord};
 use dunlin_protocol::request::Request;
 use dunlin_protocol::response::Answer;
 use dunlin_protocol::status::{PeerStatus, StorageState};
@@ -32,6 +32,7 @@ use crate::io::{Effect, Follows, Input, Note, Now, ReplyTo, SyncWhen, Time, Time
 use crate::membership::{Identity, IdentityError, Membership};
 use crate::options::EngineOptions;
 use crate::peers::Peers;
+use crate::recall::Recall;
 use crate::report::Counters;
 use crate::view::{ActiveLayouts, View};
 
@@ -61,8 +62,10 @@ pub struct Control {
     pub(crate) rng: fastrand::Rng,
     pub(crate) hlc: HlcClock,
     storage: StorageState,
-    /// The newest layout that the disk has, and the one that is on its way there.
-    layouts_kept: (Option<LayoutId>, Option<LayoutId>),
+    recall: Recall,
+    /// The newest layout that the disk has and the one that it knows to be complete, and those that are on
+    /// their way there.
+    layouts_kept: (Option<Milestones>, Option<Milestones>),
     staged: Batch,
     last_batch: BatchId,
     commits: Commits<Kept>,
@@ -91,9 +94,12 @@ enum Kept {
     Own(u64),
     /// A change that a peer wants confirmed.
     Peer { to: NodeId, confirm: u64 },
-    /// The layouts up to this one: this node may say that it follows it.
-    Layouts(LayoutId),
+    /// The layouts up to these: this node may say that it follows them.
+    Layouts(Milestones),
 }
+
+/// The newest layout, and the complete one.
+type Milestones = (LayoutId, LayoutId);
 
 /// A change that peers are being told of.
 #[derive(Debug)]
@@ -116,7 +122,8 @@ pub(crate) enum Tell {
 
 impl Control {
     /// A node that knows this of its cluster, from its disk or from whoever it first met, and whose
-    /// partitions are split among so many shards. It calls the members and the seeds, by address.
+    /// partitions are split among so many shards, on a store of which it and others remember this. It
+    /// calls the members and the seeds, by address.
     ///
     /// # Errors
     /// [`IdentityError`] if its name and address can't be told to others.
@@ -126,6 +133,7 @@ impl Control {
         mut seeds: Vec<String>,
         shards: usize,
         options: EngineOptions,
+        recall: Recall,
         mut rng: fastrand::Rng,
     ) -> Result<Self, IdentityError> {
         let me = identity.id;
@@ -136,11 +144,13 @@ impl Control {
         seeds.sort_unstable();
         seeds.dedup();
         let membership = Membership::new(identity, seeds, &options.membership, rng.fork())?;
-        let peers = Peers::new(&others(&layouts, me), &near(&layouts, me));
+        let near = near(&layouts, me);
+        let peers = Peers::new(&others(&layouts, me), &near);
         let view = Arc::new(View {
             me,
             layouts: Arc::new(layouts),
             settled: false,
+            vouched: recall.is_vouched(&near, false),
             buckets: Arc::new(knowledge.buckets().for_shards()),
             peers: peers.view(|_| false),
         });
@@ -149,6 +159,7 @@ impl Control {
         for entry in knowledge.entries() {
             stage(&mut staged, &entry);
         }
+        recall.stage_own(&mut staged);
         Ok(Self {
             options,
             me,
@@ -160,6 +171,7 @@ impl Control {
             rng,
             hlc: HlcClock::default(),
             storage: StorageState::Ready,
+            recall,
             layouts_kept: (None, None),
             staged,
             last_batch: BatchId {
@@ -206,6 +218,11 @@ impl Control {
         &self.knowledge
     }
 
+    /// What it remembers of the others' stores.
+    pub fn recall(&self) -> &Recall {
+        &self.recall
+    }
+
     /// What happened since the start.
     pub fn counters(&self) -> &Counters {
         &self.counters
@@ -225,7 +242,11 @@ impl Control {
             Input::TimerFired(TimerId::Ping) => self.ping_round(now, effects),
             Input::TimerFired(TimerId::Membership) => self.wake_membership(now, effects),
             Input::Datagram { bytes, .. } => self.take_datagram(&bytes, now, effects),
-            Input::Stopping => self.leave_membership(now, effects),
+            Input::StoreSynced(batch) => self.recall.synced(batch),
+            Input::Stopping => {
+                self.recall.stage_all(&mut self.staged);
+                self.leave_membership(now, effects);
+            }
             Input::Requested {
                 reply_to,
                 request,
@@ -243,7 +264,7 @@ impl Control {
                         node: from,
                         reachable: true,
                     }));
-                    self.publish(effects);
+                    self.publish(now, effects);
                 }
                 if let PeerBody::Control(message) = body {
                     self.message(from, message, now, effects);
@@ -272,6 +293,7 @@ impl Control {
                 for entry in self.knowledge.entries() {
                     stage(&mut self.staged, &entry);
                 }
+                self.recall.refused(&mut self.staged);
             }
             Input::StorageChanged(state) => self.storage = state,
             Input::ShardFollows { shard, follows } => {
@@ -433,7 +455,7 @@ impl Control {
         self.note_layouts(&layouts_before, effects);
         self.keep_layouts();
         self.follow(now, effects);
-        self.publish(effects);
+        self.publish(now, effects);
     }
 
     /// Whether a message to another node is worth sending.
@@ -456,8 +478,8 @@ impl Control {
 
     fn kept(&mut self, kept: Kept, now: Now, effects: &mut Vec<Effect>) {
         match kept {
-            Kept::Layouts(layout) => {
-                self.layouts_kept.0 = self.layouts_kept.0.max(Some(layout));
+            Kept::Layouts(layouts) => {
+                self.layouts_kept.0 = Some(layouts);
                 self.follow(now, effects);
             }
             Kept::Peer { to, confirm } => {
@@ -537,8 +559,15 @@ impl Control {
                 nonce,
                 knows,
                 progress,
+                store,
             } => {
-                say(ControlMessage::Pong { nonce });
+                say(ControlMessage::Pong {
+                    nonce,
+                    store: store.map(|mark| StoreWord {
+                        life: mark.life,
+                        remembers: self.recall.heard(from, mark),
+                    }),
+                });
                 let mut entries = Vec::new();
                 if knows != self.knowledge.digest() {
                     entries.extend(self.knowledge.lasting_entries());
@@ -551,7 +580,21 @@ impl Control {
                     say(ControlMessage::Know { entries, confirm });
                 }
             }
-            ControlMessage::Pong { nonce } => self.peers.answered(from, nonce, now.time),
+            ControlMessage::Pong { nonce, store } => {
+                self.peers.answered(from, nonce, now.time);
+                let denied = store.and_then(|word| self.recall.answered(from, word));
+                if let Some(remembers) = denied {
+                    let holds = self.recall.mark().opened;
+                    effects.push(Effect::Note(Note::Forgot {
+                        by: from,
+                        remembers,
+                        holds,
+                    }));
+                }
+                if !self.view.vouched {
+                    self.publish(now, effects);
+                }
+            }
             ControlMessage::Know { entries, confirm } => {
                 self.merge(&entries, now, effects);
                 if let (Some(confirm), StorageState::Ready) = (confirm, self.storage) {
@@ -584,6 +627,7 @@ impl Control {
                 nonce,
                 knows,
                 progress,
+                store: Some(self.recall.mark()),
             };
             effects.push(Effect::Send {
                 to,
@@ -605,8 +649,9 @@ impl Control {
             self.settle_telling(number, now, effects);
         }
         self.keep_layouts();
+        self.recall.stage_others(now.time, &mut self.staged);
         // Round trips change with every round, and shards choose by them.
-        self.publish(effects);
+        self.publish(now, effects);
         let at = now.time.plus_ms(self.options.ping_every_ms);
         effects.push(Effect::SetTimer {
             id: TimerId::Ping,
@@ -614,7 +659,7 @@ impl Control {
         });
     }
 
-    pub(crate) fn publish(&mut self, effects: &mut Vec<Effect>) {
+    pub(crate) fn publish(&mut self, now: Now, effects: &mut Vec<Effect>) {
         let mut layouts = Arc::clone(&self.view.layouts);
         let now_active = active(&self.knowledge);
         if now_active != *layouts {
@@ -626,9 +671,12 @@ impl Control {
         let settled = (same_newest && self.view.settled) || self.is_settled(&layouts);
         let buckets = self.knowledge.buckets().for_shards();
         let peers = self.peers.view(|node| self.membership.is_alive(node));
+        let had_time = now.time.ms_since(Time::default()) >= self.options.unreachable_after_ms;
+        let vouched = self.recall.is_vouched(self.peers.near(), had_time);
         if peers == self.view.peers
             && buckets == *self.view.buckets
             && settled == self.view.settled
+            && vouched == self.view.vouched
             && Arc::ptr_eq(&layouts, &self.view.layouts)
         {
             return;
@@ -637,6 +685,7 @@ impl Control {
             me: self.me,
             layouts,
             settled,
+            vouched,
             buckets: Arc::new(buckets),
             peers,
         });
@@ -646,9 +695,8 @@ impl Control {
 
 /// The active layouts. There is always one.
 fn active(knowledge: &Knowledge) -> ActiveLayouts {
-    let layouts = knowledge.active();
     let complete = knowledge.layouts().complete();
-    ActiveLayouts::new(&layouts).unwrap_or_else(|| ActiveLayouts::only(complete))
+    ActiveLayouts::new(complete, knowledge.active())
 }
 
 /// The nodes whose round trip is measured, and whose silence counts: those that share a partition with

@@ -48,7 +48,7 @@ impl Shard {
             partition,
             owner: self.view.is_owner(self.view.me, partition),
             holds: self.replica.owns(partition),
-            whole: self.replica.is_whole(partition),
+            whole: self.counts_for_reads(partition),
             clock: xxhash_rust::xxh3::xxh3_64(&clock.encode()),
             seen: clock.clone(),
             rows: Vec::new(),

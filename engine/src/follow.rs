@@ -67,6 +67,9 @@ impl Shard {
                 .forget_pulls_from(|partition, node| !view.co_owners(partition).contains(&node));
             self.gain(effects);
         }
+        if self.view.vouched && !before.vouched {
+            self.replica.resume_actors();
+        }
         self.tell_follows(effects);
     }
 
@@ -124,6 +127,7 @@ impl Shard {
         let filling = filling.filter(|p| !self.replica.owns(*p) || self.is_unfilled(*p));
         let follows = Follows {
             newest: self.view.layouts.newest().id,
+            reads: self.view.layouts.complete().id,
             acked: self.following.older.is_empty(),
             // At most Q of each, which is at most 4,096.
             filling: filling.count() as u32,

@@ -119,7 +119,7 @@ impl Shard {
     ) {
         let me = self.view.me;
         let owners = self.view.readers(partition);
-        let counts_itself = owners.contains(&me) && self.replica.is_whole(partition);
+        let counts_itself = owners.contains(&me) && self.counts_for_reads(partition);
         let owners_left: VecDeque<NodeId> = self.nearest(owners.iter().copied()).into();
         // Hints of many keys are not searched: a listing of keys needs owners.
         let searches_hints = !matches!(

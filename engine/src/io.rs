@@ -77,6 +77,9 @@ pub enum Input {
     },
     /// The writer did not commit this batch, nor any later one of its generation.
     CommitRefused(BatchId),
+    /// The store is synced up to this batch, by [`Kv::synced`](dunlin_storage::Kv::synced). For the control
+    /// part, before each [`TimerId::Ping`].
+    StoreSynced(u64),
     /// Whether the store takes writes has changed.
     StorageChanged(StorageState),
     /// The cluster as it is seen now.
@@ -165,6 +168,8 @@ pub enum Effect {
 pub struct Follows {
     /// The newest layout that it decides by.
     pub newest: LayoutId,
+    /// The layout that its reads go by.
+    pub reads: LayoutId,
     /// Whether every write in progress was begun under it.
     pub acked: bool,
     /// Partitions that it owns under it and that have yet to be filled.
@@ -285,6 +290,17 @@ pub enum Note {
     BucketLost {
         /// Its name.
         name: String,
+    },
+    /// A peer remembers more of this node's store than that held at its start: it came back from an older
+    /// state. The node must end, and start as after [`Start::Amnesia`](dunlin_storage::Start). Until then it
+    /// counts for no read.
+    Forgot {
+        /// Who remembers.
+        by: NodeId,
+        /// The last batch that the peer knows to have been synced.
+        remembers: u64,
+        /// The last batch that the store held.
+        holds: u64,
     },
     /// Events were minted for a request, here and now. Only said if `notes_minted` is set.
     Minted {

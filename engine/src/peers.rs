@@ -54,6 +54,11 @@ impl Peers {
         self.near.contains(&node) || !self.members.contains(&node)
     }
 
+    /// The members that share a partition with this node.
+    pub(crate) fn near(&self) -> &BTreeSet<NodeId> {
+        &self.near
+    }
+
     pub(crate) fn nodes(&self) -> Vec<NodeId> {
         self.peers.keys().copied().collect()
     }

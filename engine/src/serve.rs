@@ -255,11 +255,16 @@ impl Shard {
         self.replica.owns(partition) && self.view.is_owner(self.view.me, partition)
     }
 
+    /// Whether this node's copy of a partition counts: it is whole, and nobody remembers more of it.
+    pub(crate) fn counts_for_reads(&self, partition: PartitionId) -> bool {
+        self.view.vouched && self.replica.is_whole(partition)
+    }
+
     /// Only a whole owner's answer may count for a read.
     fn check_readable(&self, partition: PartitionId) -> Result<(), Refusal> {
         if !self.is_owner_here(partition) {
             Err(Refusal::NotOwner)
-        } else if !self.replica.is_whole(partition) {
+        } else if !self.counts_for_reads(partition) {
             Err(Refusal::Filling)
         } else {
             Ok(())

@@ -125,11 +125,14 @@ impl std::fmt::Debug for Shard {
 impl Shard {
     /// A shard over what its replica holds.
     pub fn new(
-        replica: Replica,
+        mut replica: Replica,
         view: Arc<View>,
         options: EngineOptions,
         mut rng: fastrand::Rng,
     ) -> Self {
+        if view.vouched {
+            replica.resume_actors();
+        }
         Self {
             repair: Repair::new(&replica),
             handoff: Handoff::default(),
@@ -182,7 +185,7 @@ impl Shard {
                 effects.push(Effect::Report { reply_to, report });
             }
             // The control part's; the driver does not send it here.
-            Input::ShardFollows { .. } | Input::Datagram { .. } => {}
+            Input::ShardFollows { .. } | Input::Datagram { .. } | Input::StoreSynced(_) => {}
             Input::Stopping => {
                 self.replica.close();
                 self.sync_next = SyncWhen::Now;
@@ -521,7 +524,7 @@ impl Shard {
         let whole = self
             .replica
             .owned()
-            .filter(|p| self.replica.is_whole(*p))
+            .filter(|p| self.counts_for_reads(*p))
             .count() as u64;
         ShardReport {
             tally: self.replica.tally(),

@@ -54,7 +54,7 @@ impl Control {
             }
         }
         if changed {
-            self.publish(effects);
+            self.publish(now, effects);
         }
     }
 }

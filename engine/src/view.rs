@@ -20,6 +20,9 @@ pub struct View {
     /// Whether every node that can be reached decides by the newest layout, and has no older write in
     /// progress: what is pulled from now on is all that was ever acknowledged under older ones.
     pub settled: bool,
+    /// Whether no peer remembers more of this node's store than it held at its start: before that the node
+    /// counts for no read, and writes under new actors.
+    pub vouched: bool,
     /// Every bucket, dropped ones too.
     pub buckets: Arc<BTreeMap<BucketId, Bucket>>,
     /// The other nodes.
@@ -29,35 +32,26 @@ pub struct View {
 /// The layouts that count now: most of the time one, which is newest and complete.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ActiveLayouts {
-    newest: Arc<AppliedLayout>,
-    between: Vec<Arc<AppliedLayout>>,
+    /// The newest first. Invariant: not empty.
+    all: Vec<Arc<AppliedLayout>>,
     complete: Arc<AppliedLayout>,
 }
 
 impl ActiveLayouts {
-    /// One layout, which is newest and complete.
-    pub fn only(layout: &Arc<AppliedLayout>) -> Self {
-        Self {
-            newest: Arc::clone(layout),
-            between: Vec::new(),
-            complete: Arc::clone(layout),
+    /// These layouts, the newest first, and the one of them that is complete.
+    pub fn new(complete: &Arc<AppliedLayout>, mut all: Vec<Arc<AppliedLayout>>) -> Self {
+        if all.is_empty() {
+            all.push(Arc::clone(complete));
         }
-    }
-
-    /// These layouts, the newest first, the complete one last; `None` if there are none.
-    pub fn new(layouts: &[Arc<AppliedLayout>]) -> Option<Self> {
-        let (newest, complete) = (layouts.first()?, layouts.last()?);
-        let between = layouts.iter().skip(1).take(layouts.len().saturating_sub(2));
-        Some(Self {
-            newest: Arc::clone(newest),
-            between: between.cloned().collect(),
+        Self {
+            all,
             complete: Arc::clone(complete),
-        })
+        }
     }
 
     /// The newest layout.
     pub fn newest(&self) -> &AppliedLayout {
-        &self.newest
+        self.all.first().unwrap_or(&self.complete)
     }
 
     /// The layout that reads go by: every owner holds what it owns there.
@@ -65,19 +59,19 @@ impl ActiveLayouts {
         &self.complete
     }
 
+    /// The oldest layout by which some node may still read: those before it are retired.
+    pub fn oldest(&self) -> &AppliedLayout {
+        self.all.last().unwrap_or(&self.complete)
+    }
+
     /// Whether a change is under way.
     pub fn is_changing(&self) -> bool {
-        self.newest.id != self.complete.id
+        self.all.len() > 1
     }
 
     /// All of them, the newest first.
     pub fn all(&self) -> impl Iterator<Item = &AppliedLayout> {
-        let complete = self.is_changing().then_some(&self.complete);
-        [&self.newest]
-            .into_iter()
-            .chain(&self.between)
-            .chain(complete)
-            .map(|layout| &**layout)
+        self.all.iter().map(|layout| &**layout)
     }
 
     /// Their ids, the newest first.
@@ -166,11 +160,13 @@ impl View {
         owners
     }
 
-    /// Whether this node owns a partition under the newest layout, and does not under some older one
-    /// that is active, so that it has to be filled before the newest is complete.
+    /// Whether this node owns a partition under the newest layout, and does not under the complete one or
+    /// one since then, so that it has to be filled before the newest is complete.
     pub fn gains(&self, partition: PartitionId) -> bool {
         let owns = |applied: &AppliedLayout| applied.layout.is_owner(self.me, partition);
-        owns(self.layouts.newest()) && !self.layouts.all().all(owns)
+        let complete = self.layouts.complete().id;
+        let mut since = self.layouts.all().filter(|layout| layout.id >= complete);
+        owns(self.layouts.newest()) && !since.all(owns)
     }
 
     /// Whether a message to the node is worth sending. This node always is.

@@ -478,13 +478,13 @@ impl Shard {
         self.settle_write(op, write, now, effects);
     }
 
-    /// There may be news of layouts. No quorum is needed any more in those that are older than the
-    /// complete one, whose owners may refuse the write; and owners that had not heard of the newest one are
+    /// There may be news of layouts. No quorum is needed any more in those that are retired, whose owners
+    /// may refuse the write; and owners that had not heard of the newest one are
     /// asked again.
     pub(crate) fn write_on(&mut self, now: Now, effects: &mut Vec<Effect>) {
-        let complete = self.view.layouts.complete().id;
+        let oldest = self.view.layouts.oldest().id;
         let waits = |write: &WriteOp| {
-            let retired = write.layouts.complete().id < complete;
+            let retired = write.layouts.oldest().id < oldest;
             write.is_pending() && (retired || !write.disowned.is_empty())
         };
         let pending = self
@@ -498,7 +498,7 @@ impl Shard {
             };
             let (layouts, partition) = (&write.layouts, write.partition);
             let is_active = |owners: &[NodeId]| {
-                let mut active = layouts.all().filter(|layout| layout.id >= complete);
+                let mut active = layouts.all().filter(|layout| layout.id >= oldest);
                 active.any(|layout| layout.layout.owners(partition) == owners)
             };
             write.tally.keep_sets(is_active);

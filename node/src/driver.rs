@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use dunlin_engine::{Effect, Input, Note, Now, ReplyTo, Time, TimerId};
 use dunlin_protocol::response::Answer;
-use dunlin_storage::BatchId;
+use dunlin_storage::{BatchId, FjallKv, Kv};
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::board::ViewBoard;
@@ -97,6 +97,7 @@ pub(crate) struct Wiring {
     pub(crate) clock: Clock,
     pub(crate) views: Arc<ViewBoard>,
     pub(crate) counters: Arc<NodeCounters>,
+    pub(crate) kv: Arc<FjallKv>,
     /// Where it is said that the node has to end.
     pub(crate) failed: UnboundedSender<ServerError>,
 }
@@ -209,6 +210,9 @@ impl<P: Part> Driver<P> {
             due.extend(self.timers.pop());
         }
         for Reverse((_, id)) in due {
+            if id == TimerId::Ping {
+                self.handle(Input::StoreSynced(self.wiring.kv.synced()));
+            }
             self.handle(Input::TimerFired(id));
         }
     }
@@ -244,14 +248,38 @@ impl<P: Part> Driver<P> {
             // Inspections are answered where they are asked.
             Effect::Report { .. } => {}
             Effect::Note(note) => {
-                if let Note::Replaced { address } = &note {
-                    let address = address.clone();
-                    // Nobody is left to tell if the node is gone already.
-                    let _ = self.wiring.failed.send(ServerError::Replaced { address });
-                }
+                self.ends_the_node(&note);
                 self.notes.write(note);
             }
         }
+    }
+
+    /// Says that the node has to end, if that is what a note means.
+    fn ends_the_node(&self, note: &Note) {
+        let reason = match note {
+            Note::Replaced { address } => ServerError::Replaced {
+                address: address.clone(),
+            },
+            Note::Forgot {
+                by,
+                remembers,
+                holds,
+            } => {
+                let by = self.wiring.peers.name(*by);
+                let by = by.unwrap_or_else(|| "a peer".to_owned());
+                let evidence = format!(
+                    "{by} remembers batch {remembers} of this store, which held {holds} when it was opened: \
+                     it came back from an older state"
+                );
+                match self.wiring.kv.doubt(evidence) {
+                    Ok(()) => ServerError::Forgot,
+                    Err(error) => ServerError::Store(error),
+                }
+            }
+            _ => return,
+        };
+        // Nobody is left to tell if the node is gone already.
+        let _ = self.wiring.failed.send(reason);
     }
 
     fn reply(&mut self, to: ReplyTo, answer: Answer) {

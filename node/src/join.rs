@@ -331,6 +331,7 @@ fn question() -> Option<Frame> {
         nonce: 0,
         knows: 0,
         progress: 0,
+        store: None,
     };
     let message = PeerMessage {
         layout: LayoutNumber(0),

@@ -11,6 +11,7 @@
 //! fails or a thread breaks down, the process ends at once: what it would still say might be wrong.
 
 use std::net::SocketAddr;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc;
@@ -124,6 +125,13 @@ pub enum ServerError {
         /// Where the other one is.
         address: String,
     },
+    /// The store came back from an older state, a backup or a clone of its disk. That is noted: the next
+    /// start refills it from the other nodes.
+    #[error(
+        "the store came back from an older state, as another node remembers: this process ends, and the next \
+         one refills it from the others"
+    )]
+    Forgot,
     /// The system refuses a thread, a runtime, a signal or random numbers.
     #[error("cannot {action}: {reason}")]
     System {
@@ -178,6 +186,10 @@ pub fn run(config: &Path) -> Result<(), ServerError> {
             _ = interrupt.recv() => None,
         };
         match failed {
+            Some(ServerError::Forgot) => {
+                tracing::error!("the node starts anew, to be refilled");
+                Err(start_anew())
+            }
             Some(failure) => {
                 tracing::error!(error = %failure, "the node ends");
                 Err(failure)
@@ -185,6 +197,16 @@ pub fn run(config: &Path) -> Result<(), ServerError> {
             None => server.stop(),
         }
     })
+}
+
+/// Puts a new process of the same program in place of this one. Comes back only if that fails.
+fn start_anew() -> ServerError {
+    let mut arguments = std::env::args_os();
+    let program = arguments.next().unwrap_or_default();
+    let program = std::env::current_exe().unwrap_or_else(|_| program.into());
+    // What this process has open it opened for itself alone: it is closed by the system.
+    let error = std::process::Command::new(program).args(arguments).exec();
+    system("start anew", &error)
 }
 
 /// A node that runs.
@@ -237,6 +259,7 @@ impl Server {
                 clock: core.clock,
                 views: Arc::clone(&core.views),
                 counters: Arc::clone(&core.counters),
+                kv: Arc::clone(&core.kv),
                 failed: failed.clone(),
             };
             let inbox = core.parts.of(id).map(Arc::clone);

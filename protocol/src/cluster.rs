@@ -153,6 +153,9 @@ pub struct NodeProgress {
     /// The newest layout of which it holds all that it owns.
     #[serde(rename = "s", default, skip_serializing_if = "Option::is_none")]
     pub synced: Option<LayoutId>,
+    /// The complete layout that all its reads go by.
+    #[serde(rename = "r", default, skip_serializing_if = "Option::is_none")]
+    pub reads: Option<LayoutId>,
     /// Partitions of the newest layout that it has yet to fill.
     #[serde(rename = "f", default)]
     pub filling: u32,
@@ -171,9 +174,12 @@ pub enum ClusterEntry {
     /// A layout that was applied.
     #[serde(rename = "l")]
     Layout(Box<AppliedLayout>),
-    /// Every owner of this layout holds what it owns: those before it are retired.
+    /// Every owner of this layout holds what it owns: reads go by it.
     #[serde(rename = "d")]
     Completed(LayoutId),
+    /// Every node's reads go by this layout, or a newer one: those before it are retired.
+    #[serde(rename = "r")]
+    Retired(LayoutId),
     /// A staged change.
     #[serde(rename = "c")]
     Change(StagedChange),
@@ -205,7 +211,8 @@ pub enum ClusterRequest {
 pub struct ClusterState {
     /// The last layout that was completed: reads go by it.
     pub complete: LayoutId,
-    /// The active layouts, the newest first, the completed one last. Writes satisfy each.
+    /// The active layouts, the newest first. Writes satisfy each. Behind the completed one are those by which
+    /// some node may still read.
     pub layouts: Vec<AppliedLayout>,
     /// Staged changes that no layout has carried out, in the order in which they were staged.
     pub staged: Vec<StagedChange>,

@@ -82,6 +82,36 @@ pub struct RowEvent {
     pub event: Event,
 }
 
+/// How far a node's store is. Others remember it, so that a store that came back from an older state, a
+/// backup or a clone of its disk, is recognised however whole it looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoreMark {
+    /// The store, by a number drawn when it was new, and whenever it had forgotten something.
+    #[serde(rename = "i")]
+    pub store: u64,
+    /// The process that has it open, by a number drawn at its start.
+    #[serde(rename = "l")]
+    pub life: u64,
+    /// The last batch that it held when the process opened it.
+    #[serde(rename = "o")]
+    pub opened: u64,
+    /// The last batch that is synced.
+    #[serde(rename = "y")]
+    pub synced: u64,
+}
+
+/// What a node remembers of another's store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoreWord {
+    /// The life that was asked about, from the mark.
+    #[serde(rename = "l")]
+    pub life: u64,
+    /// The last batch that is known to have been synced in that store, if it held less when that life
+    /// began: then it came back from an older state.
+    #[serde(rename = "r", default, skip_serializing_if = "Option::is_none")]
+    pub remembers: Option<u64>,
+}
+
 /// When the receiver shall answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AckWhen {
@@ -475,6 +505,9 @@ pub enum ControlMessage {
         /// The hash of what it knows of that.
         #[serde(rename = "p")]
         progress: u64,
+        /// How far the sender's store is; absent from a node that has none yet.
+        #[serde(rename = "s", default, skip_serializing_if = "Option::is_none")]
+        store: Option<StoreMark>,
     },
     /// I am.
     #[serde(rename = "!")]
@@ -482,6 +515,9 @@ pub enum ControlMessage {
         /// From the question.
         #[serde(rename = "n")]
         nonce: u64,
+        /// What the sender remembers of the store of the node that asked, if that said how far it is.
+        #[serde(rename = "s", default, skip_serializing_if = "Option::is_none")]
+        store: Option<StoreWord>,
     },
     /// What the sender knows of the cluster, or news of it; merge it.
     #[serde(rename = "k")]

@@ -78,6 +78,14 @@ impl Durable {
         self.unsynced.push(footprint);
     }
 
+    /// What a backup has of it: all that is synced.
+    pub(crate) fn backup(&self) -> Self {
+        Self {
+            unsynced: Vec::new(),
+            ..self.clone()
+        }
+    }
+
     /// Everything committed is synced. Returns the copies that came with it.
     pub(crate) fn synced(&mut self) -> Vec<(Dot, Option<NodeId>)> {
         self.crashed(usize::MAX)

@@ -42,6 +42,8 @@ pub(crate) enum FaultEnd {
     Room(usize),
     /// A process whose disk failed, or that ran into a trap, dies.
     Die { node: usize, life: u64, kept: usize },
+    /// A process finds that its disk is older than it was.
+    StartAnew { node: usize, life: u64 },
     /// All rows of a disk can be read.
     Readable(usize),
     /// A clock is as right as it was.
@@ -60,6 +62,7 @@ enum Fault {
     Wipe,
     Clock,
     Rot,
+    Restore,
     Trap,
     Unreadable,
     SlowDisk,
@@ -85,12 +88,14 @@ impl World {
         if self.faults.over {
             return;
         }
+        let is_spared =
+            self.now < self.spared_until || self.nodes.iter().any(|node| node.put_back.is_some());
         let (number, mut rng) = (self.faults.drawn, self.fault_generator());
         self.faults.drawn += 1;
         let _wait_before_it = rng.u64(..);
         if let Some(fault) = self.draw_fault(&mut rng) {
             let node = below(&mut rng, self.nodes.len());
-            let happens = self.options.overrides.lets_happen(number);
+            let happens = !is_spared && self.options.overrides.lets_happen(number);
             let but = if happens { "" } else { ", left out" };
             self.trace.say(
                 self.now,
@@ -117,6 +122,7 @@ impl World {
             wipe,
             clock,
             rot,
+            restore,
             trap,
             unreadable,
             slow_disk,
@@ -135,6 +141,7 @@ impl World {
             (Fault::Wipe, wipe),
             (Fault::Clock, clock),
             (Fault::Rot, rot),
+            (Fault::Restore, restore),
             (Fault::Trap, trap),
             (Fault::Unreadable, unreadable),
             (Fault::SlowDisk, slow_disk),
@@ -238,6 +245,7 @@ impl World {
                     + self.options.client_timeout_ms;
                 self.pause(node, all_ms * rng.u64(1_000..1_500));
             }
+            Fault::Restore => self.back_up_or_restore(node, lasts),
         }
     }
 
@@ -254,6 +262,7 @@ impl World {
                 self.nodes[node].kv.set_space(DiskSpace::Ample);
                 self.notice(node, StorageState::Ready);
             }
+            FaultEnd::StartAnew { node, life } => self.start_anew(node, life),
             FaultEnd::Die { node, life, kept } => {
                 if self.nodes[node].life == life {
                     self.crash(node, kept);
@@ -301,6 +310,7 @@ impl Fault {
             Self::Wipe => b"wipe",
             Self::Clock => b"clock",
             Self::Rot => b"rot",
+            Self::Restore => b"restore",
             Self::Trap => b"trap",
             Self::Unreadable => b"unreadable",
             Self::SlowDisk => b"slow disk",

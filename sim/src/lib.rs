@@ -16,8 +16,8 @@
 //! must catch. A failing run is made smaller by [`shrink`]; those that once failed are in `seeds.txt`.
 //!
 //! In about half of the seeds operators change the layout meanwhile, see `operator.rs`. In some
-//! of the others rows rot on the disk, see `rot.rs`. Two reports watch calm clusters: `size.rs` and
-//! `absence.rs`.
+//! of the others rows rot on the disk, see `rot.rs`, and disks come back older than they were, see
+//! `restore.rs`. Two reports watch calm clusters: `size.rs` and `absence.rs`.
 //!
 //! What it does not do: a transport that loses a stream and its order is the only one there is.
 
@@ -38,6 +38,7 @@ mod pace;
 mod probes;
 mod process;
 mod queue;
+mod restore;
 mod rot;
 mod run;
 mod shrink;

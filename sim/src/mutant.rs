@@ -17,8 +17,8 @@ pub enum Mutant {
     ReplacesDropped,
     /// The writer says that batches are synced before they are.
     AckBeforeCommit,
-    /// A disk comes back as it was at an earlier clean stop, and says that it was closed in order.
-    DiskRestored,
+    /// Nobody says what it remembers of another's store.
+    RecallSilent,
     /// A fallback's hint is acknowledged as an owner's copy.
     HintAsOwner,
     /// Log entries do not reach the disk.
@@ -57,6 +57,8 @@ pub enum Mutant {
     HandoverSkipped,
     /// A layout is complete when every owner has heard of it.
     CompleteEarly,
+    /// Layouts are retired as soon as another is complete, whoever still reads by them.
+    RetiredEarly,
     /// What is pulled counts before all nodes follow the layout.
     SettledIgnored,
     /// Hints for a node that owns the partition no longer are thrown away.
@@ -83,10 +85,10 @@ pub enum Mutant {
 
 impl Mutant {
     /// Every mutant.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 34] = [
         Self::ReplacesDropped,
         Self::AckBeforeCommit,
-        Self::DiskRestored,
+        Self::RecallSilent,
         Self::HintAsOwner,
         Self::LogSkipped,
         Self::RowDeletesSkipped,
@@ -107,6 +109,7 @@ impl Mutant {
         Self::HandoverSkipped,
         Self::CompleteEarly,
         Self::SettledIgnored,
+        Self::RetiredEarly,
         Self::FormerHintsVanish,
         Self::LoserForgotten,
         Self::LackingAnswers,
@@ -124,7 +127,7 @@ impl Mutant {
         match self {
             Self::ReplacesDropped => "replaces-dropped",
             Self::AckBeforeCommit => "ack-before-commit",
-            Self::DiskRestored => "disk-restored",
+            Self::RecallSilent => "recall-silent",
             Self::HintAsOwner => "hint-as-owner",
             Self::LogSkipped => "log-skipped",
             Self::RowDeletesSkipped => "row-deletes-skipped",
@@ -145,6 +148,7 @@ impl Mutant {
             Self::HandoverSkipped => "handover-skipped",
             Self::CompleteEarly => "complete-early",
             Self::SettledIgnored => "settled-ignored",
+            Self::RetiredEarly => "retired-early",
             Self::FormerHintsVanish => "former-hints-vanish",
             Self::LoserForgotten => "loser-forgotten",
             Self::LackingAnswers => "lacking-answers",
@@ -163,7 +167,7 @@ impl Mutant {
         match self {
             Self::ReplacesDropped => Checker::Resurrection,
             Self::AckBeforeCommit | Self::HintAsOwner | Self::NewestOnly => Checker::Receipts,
-            Self::DiskRestored => Checker::Dots,
+            Self::RecallSilent => Checker::Dots,
             Self::LogSkipped | Self::RowDeletesSkipped => Checker::Invariants,
             Self::DeniedWrite => Checker::Denied,
             Self::SecretWipe
@@ -171,7 +175,7 @@ impl Mutant {
             | Self::FormerHintsVanish
             | Self::DamageAsAbsence => Checker::Survival,
             Self::ForwardTwice => Checker::Counters,
-            Self::AlwaysSame | Self::AmnesiaDenied => Checker::Freshness,
+            Self::AlwaysSame | Self::AmnesiaDenied | Self::RetiredEarly => Checker::Freshness,
             Self::HintsStuck => Checker::Drain,
             Self::RepairSilent => Checker::Convergence,
             Self::RemovalsSeeAll => Checker::AddsWin,
@@ -200,13 +204,16 @@ impl Mutant {
             | Self::HandoverSkipped
             | Self::CompleteEarly
             | Self::SettledIgnored
+            | Self::RetiredEarly
             | Self::LoserForgotten
             | Self::LackingAnswers => 20,
             _ => return None,
         };
-        // Hints are written before an operator notices that the node is dead.
+        // Hints are written before an operator notices that the node is dead; and a layout is complete before
+        // the next is applied.
         let think_ms_max = match self {
             Self::FormerHintsVanish => 2_000,
+            Self::RetiredEarly => 800,
             _ => 120,
         };
         Some(LayoutOptions {
@@ -230,7 +237,7 @@ impl Mutant {
         options.network.delay_us_max = options.network.delay_us_max.min(10_000);
         options.fault_every_ms = options.fault_every_ms.min(400);
         let faults = &mut options.faults;
-        (faults.amnesia, faults.wipe, faults.rot) = (0, 0, 0);
+        (faults.amnesia, faults.wipe, faults.rot, faults.restore) = (0, 0, 0, 0);
         options.layouts = self.layouts();
         if options.layouts.is_some() {
             options.run_ms = options.run_ms.min(5_000);
@@ -239,10 +246,12 @@ impl Mutant {
         }
         match self {
             Self::AckBeforeCommit => options.disk.sync_us_max = 100_000,
-            Self::DiskRestored => {
+            Self::RecallSilent => {
+                options.run_ms = 8_000;
+                options.fault_every_ms = 150;
                 *faults = FaultWeights {
                     stop: 2,
-                    crash: 3,
+                    restore: 1,
                     ..FaultWeights::NONE
                 };
             }
@@ -268,6 +277,17 @@ impl Mutant {
                 options.replicas = 1;
                 options.run_ms = 12_000;
                 options.hints_bytes_max = 1 << 30;
+                *faults = FaultWeights::NONE;
+            }
+            // The longer nodes take to hear of it, the more likely.
+            Self::RetiredEarly => {
+                options.replicas = 1;
+                options.run_ms = 8_000;
+                options.partitions = 4;
+                options.keys = options.keys.min(2);
+                options.disk.sync_us_max = 200;
+                options.engine.ping_every_ms = 800;
+                options.engine.unreachable_after_ms = 3_000;
                 *faults = FaultWeights::NONE;
             }
             // Only who was cut off has what the owners lack.

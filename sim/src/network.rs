@@ -127,6 +127,11 @@ impl Network {
         self.next_split
     }
 
+    /// Whether no link is cut.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.splits.is_empty()
+    }
+
     pub(crate) fn heal(&mut self, split: u64) {
         self.splits.remove(&split);
     }

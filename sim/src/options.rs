@@ -160,6 +160,8 @@ pub struct FaultWeights {
     pub clock: u64,
     /// A bit of a stored row flips.
     pub rot: u64,
+    /// A disk is put back to an older state.
+    pub restore: u64,
     /// A process or its machine dies at a step of its writer.
     pub trap: u64,
     /// Rows can't be read, though they are sound.
@@ -227,6 +229,7 @@ impl Options {
                 wipe: *pick(rng, &[0, 0, 0, 1]),
                 clock: *pick(rng, &[0, 0, 1]),
                 rot: crate::rot::draw(seed),
+                restore: crate::restore::draw(seed),
                 ..FaultWeights::draw_more(seed)
             },
             skew_ms_max: *pick(rng, &[0, 5, 100, 240, 240]),
@@ -286,6 +289,7 @@ impl Options {
         if overrides.faithful_disks || (self.layouts.is_some() && self.replicas < 3) {
             self.faults.amnesia = 0;
             self.faults.wipe = 0;
+            self.faults.restore = 0;
             self.left_out.push(match overrides.faithful_disks {
                 true => "lost disks: not wanted",
                 false => {
@@ -320,6 +324,7 @@ impl Options {
             self.left_out
                 .push("lost disks: rows rot, and the only sound copy may be on one of these");
         }
+        crate::restore::adapt(self);
         self.promised = Promised {
             operations_max: self.engine.operations_max,
             commits_waiting_max: self.engine.commits_waiting_max,
@@ -393,6 +398,7 @@ impl FaultWeights {
         wipe: 0,
         clock: 0,
         rot: 0,
+        restore: 0,
         trap: 0,
         unreadable: 0,
         slow_disk: 0,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use dunlin_engine::membership::Identity;
-use dunlin_engine::{Control, Input, Knowledge, Shard, SyncWhen};
+use dunlin_engine::{Control, Input, Knowledge, Recall, Shard, SyncWhen};
 use dunlin_protocol::cluster::AppliedLayout;
 use dunlin_protocol::status::StorageState;
 use dunlin_ring::{NodeId, PartitionId};
@@ -53,6 +53,9 @@ impl World {
         self.trace
             .say(self.now, format_args!("n{node} starts, {start:?}"));
         self.trace.add(self.now, node, "start", name_of(&start));
+        if !self.may_be_recognised(node, &start) {
+            return self.boot_later(node, start);
+        }
         if let Start::Amnesia { .. } = start {
             let kv = self.nodes[node].kv.clone();
             self.nodes[node].durable.forgot(&kv);
@@ -77,8 +80,20 @@ impl World {
             incarnation: self.nodes[node].life + 1,
             instance: self.rng.u64(..),
         };
-        let seeds = Vec::new();
-        let control = Control::new(knowledge, identity, seeds, shards, options, self.rng.fork());
+        let recall = match Recall::load(&*kv, &start, identity.instance, &mut self.rng) {
+            Ok(recall) => recall,
+            Err(error) => return self.complain(Checker::Invariants, format!("no start: {error}")),
+        };
+        let rng = self.rng.fork();
+        let control = Control::new(
+            knowledge,
+            identity,
+            Vec::new(),
+            shards,
+            options,
+            recall,
+            rng,
+        );
         let control = match control {
             Ok(control) => control,
             Err(error) => return self.complain(Checker::Invariants, format!("no start: {error}")),
@@ -216,10 +231,8 @@ impl World {
         state.process = None;
         state.life += 1;
         state.crashes.push(self.now);
-        if self.options.mutant == Some(Mutant::DiskRestored) {
-            state.saved = Some(tamper::copy_of(&state.kv));
-        }
         self.trace.say(self.now, format_args!("n{node} stops"));
+        self.back_up(node);
     }
 
     /// The process dies. Of what was not synced, the oldest `kept` batches are on the disk.
@@ -239,11 +252,6 @@ impl World {
         self.trace
             .add(self.now, node, "crash", &(lost as u64).to_be_bytes());
         self.count("crashes");
-        if self.options.mutant == Some(Mutant::DiskRestored)
-            && let Some(saved) = self.nodes[node].saved.take()
-        {
-            self.nodes[node].kv = saved;
-        }
     }
 
     /// A disk has lost what it had synced: notes what no disk holds any more.

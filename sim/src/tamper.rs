@@ -1,6 +1,5 @@
 //! How mutants break the system: between the engine and the network, the disk, and the clients.
 
-use std::ops::Bound;
 use std::sync::Arc;
 
 use dunlin_crdt::Clock;
@@ -13,7 +12,7 @@ use dunlin_protocol::request::Request;
 use dunlin_protocol::response::{Found, ReadAnswer, Receipt};
 use dunlin_protocol::{Context, Failure};
 use dunlin_ring::PartitionId;
-use dunlin_storage::{Batch, Keyspace, Kv, MemoryKv};
+use dunlin_storage::{Batch, Keyspace};
 
 use crate::history::Outcome;
 use crate::mutant::Mutant;
@@ -81,6 +80,12 @@ pub(crate) fn message(
             rows.clear();
             *clock = Clock::new();
         }
+        (
+            Mutant::RecallSilent | Mutant::AmnesiaDenied,
+            PeerBody::Control(ControlMessage::Pong {
+                store: Some(word), ..
+            }),
+        ) => word.remembers = None,
         (Mutant::HintsStuck, PeerBody::Handoff { .. }) => return None,
         (
             Mutant::HintsVanish,
@@ -134,6 +139,13 @@ pub(crate) fn message(
                 ..
             },
         ) if chance(&mut world.rng, 300) => return None,
+        (Mutant::RetiredEarly, PeerBody::Control(ControlMessage::Know { entries, .. })) => {
+            for entry in entries {
+                if let ClusterEntry::Progress(progress) = entry {
+                    progress.reads = progress.acked;
+                }
+            }
+        }
         (Mutant::CompleteEarly, PeerBody::Control(ControlMessage::Know { entries, .. })) => {
             for entry in entries {
                 if let ClusterEntry::Progress(progress) = entry {
@@ -228,7 +240,7 @@ pub(crate) fn view(mutant: Option<Mutant>, view: &mut Arc<View>) {
     match mutant {
         Some(Mutant::NewestOnly) => {
             let newest = Arc::new(view.layouts.newest().clone());
-            Arc::make_mut(view).layouts = Arc::new(ActiveLayouts::only(&newest));
+            Arc::make_mut(view).layouts = Arc::new(ActiveLayouts::new(&newest, Vec::new()));
         }
         Some(Mutant::SettledIgnored) => Arc::make_mut(view).settled = true,
         _ => {}
@@ -325,23 +337,4 @@ fn with_what_was_replaced(world: &World, mut answer: ReadAnswer) -> ReadAnswer {
         *context = Context::of(&more);
     }
     answer
-}
-
-/// A disk with the same content, that was closed in order.
-pub(crate) fn copy_of(kv: &MemoryKv) -> MemoryKv {
-    let copy = MemoryKv::new();
-    copy.open();
-    for keyspace in Keyspace::ALL {
-        let mut batch = Batch::new();
-        for (key, value) in kv
-            .range(keyspace, Bound::Unbounded, Bound::Unbounded)
-            .flatten()
-        {
-            batch.put(keyspace, key, value);
-        }
-        // A mutant's disk: nothing depends on its success.
-        let _ = copy.commit(&batch);
-    }
-    let _ = copy.close_clean();
-    copy
 }

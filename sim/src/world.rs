@@ -22,14 +22,14 @@ use dunlin_protocol::request::Request;
 use dunlin_protocol::response::Answer;
 use dunlin_protocol::status::StorageState;
 use dunlin_ring::{Layout, NodeId, PartitionId};
-use dunlin_storage::{MemoryKv, Start};
+use dunlin_storage::{Kv, MemoryKv, Start};
 
 use crate::check::{
     Checker, Violation, check_answer, check_bounds, check_read, check_receipt, watch_layouts,
 };
 use crate::clients::Client;
 use crate::durable::Durable;
-use crate::faults::Faults;
+use crate::faults::{FaultEnd, Faults};
 use crate::history::History;
 use crate::ledger::Ledger;
 use crate::mutant::Mutant;
@@ -38,6 +38,7 @@ use crate::operator::{Operator, Remembered, Standing};
 use crate::options::{Options, below, chance};
 use crate::pace::Pace;
 use crate::queue::{Event, Queue};
+use crate::restore::Backup;
 use crate::rot::Rot;
 use crate::tamper;
 use crate::trace::Trace;
@@ -86,8 +87,10 @@ pub(crate) struct Node {
     pub(crate) crashes: Vec<u64>,
     /// What a start found that could not be written down yet.
     pub(crate) start_owed: Option<Start>,
-    /// The disk at the last clean stop, for a mutant.
-    pub(crate) saved: Option<MemoryKv>,
+    /// The last backup of its disk.
+    pub(crate) backup: Option<Backup>,
+    /// Set when its disk was put back and it was not started since: how often it was let wait.
+    pub(crate) put_back: Option<u32>,
     pub(crate) standing: Standing,
     /// Whether it ever owned something by what it knew.
     pub(crate) was_member: bool,
@@ -114,6 +117,8 @@ pub(crate) struct World {
     pub(crate) operators: Vec<Operator>,
     pub(crate) remembered: Remembered,
     pub(crate) rot: Rot,
+    /// Until when nothing fails, for a node to be recognised.
+    pub(crate) spared_until: u64,
     /// Requests that are to succeed in time, and are on their way: their number and the node that was asked.
     pub(crate) probes: Vec<(usize, usize)>,
     /// Rows of which some node said that concurrent writes met.
@@ -143,6 +148,7 @@ impl World {
             operators: Vec::new(),
             remembered: Remembered::default(),
             rot: Rot::default(),
+            spared_until: 0,
             probes: Vec::new(),
             lww_noted: BTreeSet::new(),
             traffic: Traffic::default(),
@@ -406,12 +412,19 @@ impl World {
             }
             tamper::view(self.options.mutant, view);
         }
+        let synced = self.nodes[node].kv.synced();
         let Some(process) = &mut self.nodes[node].process else {
             return;
         };
         let mut effects = Vec::new();
         match part {
-            Part::Control => process.control.handle(input, now, &mut effects),
+            Part::Control => {
+                if matches!(input, Input::TimerFired(TimerId::Ping)) {
+                    let synced = Input::StoreSynced(synced);
+                    process.control.handle(synced, now, &mut effects);
+                }
+                process.control.handle(input, now, &mut effects);
+            }
             Part::Shard(at) => process.shards[at].handle(input, now, &mut effects),
         }
         if part == Part::Control {
@@ -554,6 +567,10 @@ impl World {
             Note::Replaced { address } => {
                 let sentence = format!("node {node} was replaced by a process at {address}");
                 self.complain(Checker::Invariants, sentence);
+            }
+            Note::Forgot { .. } => {
+                let life = self.nodes[node].life;
+                self.after(1, Event::FaultEnds(FaultEnd::StartAnew { node, life }));
             }
             // A row that was healed may be ahead of the clock that it is under, until repair has brought
             // what the copy knew.

@@ -129,6 +129,16 @@ impl Replica {
         self.overlay.generation()
     }
 
+    /// Says that this store is not an older state of itself, as far as anybody remembers: after a clean
+    /// start the actors of before mint again. Until then new ones do, for a store that came back from a
+    /// backup of its whole machine looks as if it had just been closed in order.
+    pub fn resume_actors(&mut self) {
+        for part in self.partitions.values_mut() {
+            let closed = part.closed_actor.take();
+            part.actor = part.actor.or(closed);
+        }
+    }
+
     /// Whether the partition is of this shard.
     pub fn is_in_shard(&self, partition: PartitionId) -> bool {
         self.shard.contains(&partition)

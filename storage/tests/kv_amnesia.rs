@@ -8,7 +8,7 @@ use std::ops::Bound;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use dunlin_storage::{Batch, FjallKv, FjallOptions, Keyspace, Kv, KvError, Start};
+use dunlin_storage::{Batch, FjallKv, FjallOptions, Keyspace, Kv, KvError, Opened, Start};
 use tempfile::TempDir;
 
 const BATCHES: u64 = 24;
@@ -161,6 +161,40 @@ fn reports_until_noted_then_goes_on(kv: FjallKv, dir: &Path, found_before: &[u64
     let noted = FjallKv::open(dir, &options()).unwrap();
     assert_eq!(noted.start, Start::Unclean);
     assert_eq!(found(&noted.kv), [found_before, &[100]].concat());
+}
+
+#[test]
+fn what_a_peer_remembers_is_an_amnesia_of_the_next_start_until_it_is_noted() {
+    let dir = fast_dir();
+    let Opened { kv, .. } = FjallKv::open(dir.path(), &options()).unwrap();
+    put(&kv, 1);
+    kv.doubt("n2 remembers batch 9".to_owned()).unwrap();
+    kv.close_clean().unwrap();
+    drop(kv);
+    let Opened { kv, start } = FjallKv::open(dir.path(), &options()).unwrap();
+    let evidence = vec!["n2 remembers batch 9".to_owned()];
+    assert_eq!(start, Start::Amnesia { evidence });
+    reports_until_noted_then_goes_on(kv, dir.path(), &[1]);
+}
+
+#[test]
+fn the_number_of_synced_batches_goes_on_over_restarts_and_back_with_a_backup() {
+    let (dir, backup) = (fast_dir(), fast_dir());
+    let Opened { kv, .. } = FjallKv::open(dir.path(), &options()).unwrap();
+    let before = kv.synced();
+    put(&kv, 1);
+    assert_eq!(kv.synced(), before, "only written");
+    kv.sync().unwrap();
+    let at_backup = kv.synced();
+    assert_eq!(at_backup, before + 1);
+    copy_dir(dir.path(), backup.path());
+    put(&kv, 2);
+    kv.close_clean().unwrap();
+    assert_eq!(kv.synced(), at_backup + 1);
+    drop(kv);
+    let synced = |dir: &TempDir| FjallKv::open(dir.path(), &options()).unwrap().kv.synced();
+    assert_eq!(synced(&dir), at_backup + 1);
+    assert_eq!(synced(&backup), at_backup);
 }
 
 fn copy_dir(from: &Path, to: &Path) {

@@ -235,11 +235,30 @@ fn a_crash_takes_back_what_was_not_synced_and_the_clock_says_so() {
 }
 
 #[test]
+fn a_store_for_which_nobody_vouches_mints_under_a_new_actor() {
+    let (kv, mut replica) = new(1);
+    let first = increment(&mut replica, &single("c")).dot.actor;
+    close(&kv, &mut replica);
+    let backup = kv.backup();
+    let mut replica = open(&kv, 2);
+    replica.resume_actors();
+    let more = increment(&mut replica, &single("c")).dot;
+    assert_eq!(more.actor, first);
+    // The whole machine is put back: it looks as closed in order as it was then.
+    let mut replica = open(&backup, 3);
+    assert_ne!(increment(&mut replica, &single("c")).dot.actor, first);
+    replica.resume_actors();
+    let later = increment(&mut replica, &single("c")).dot;
+    assert_ne!(later.actor, first, "it has another one by now");
+}
+
+#[test]
 fn actors_outlive_a_clean_close_and_nothing_else() {
     let (kv, mut replica) = new(1);
     let first = increment(&mut replica, &single("c")).dot.actor;
     close(&kv, &mut replica);
     let mut replica = open(&kv, 2);
+    replica.resume_actors();
     assert_eq!(increment(&mut replica, &single("c")).dot.actor, first);
     sync(&kv, &mut replica);
     kv.crash(0);
@@ -894,7 +913,8 @@ fn counts_are_exact_again_after_an_unclean_start_while_writes_go_on() {
     assert!(!tally.counting && tally.rows > 50);
     replica.check_invariants().unwrap();
     close(&kv, &mut replica);
-    let replica = open(&kv, 3);
+    let mut replica = open(&kv, 3);
+    replica.resume_actors();
     let actor_kept = replica.tally();
     assert_eq!(actor_kept, tally);
 }

@@ -4,11 +4,13 @@
 //!   4 ── 5 ── 6          4 is complete: every owner holds what it owns. Reads go by it.
 //!         └── 6'         6' was applied at the same time as 6 and has the higher id: the target.
 //!   active: 6' 5 4       Writes satisfy a quorum in each.
-//!   complete 6'          4, 5 and 6 are retired, and forgotten.
+//!   complete 6'          Reads go by it at every node that knows; writes satisfy the others still, for
+//!                        a node that does not know it reads by 4, and must see them.
+//!   retired before 6'    Every node reads by 6': 4, 5 and 6 are forgotten.
 //! ```
 //!
 //! Both maps only grow, and what follows from them follows alike on every node: the target is the
-//! highest id, the active ones are those that it is based on down to the highest complete one. A
+//! highest id, the active ones are those that it is based on down to the one that is not retired. A
 //! layout that lost a tie is never active again, and the changes that it carried out are staged again.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,11 +21,15 @@ use dunlin_protocol::cluster::{AppliedLayout, ChangeId, LayoutId};
 /// Every layout that is not retired, and which are complete.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Layouts {
-    /// Invariant: never empty; `complete` is one of them, and none comes before it.
+    /// Invariant: never empty; `complete` and `oldest` are among them, and none comes before the latter.
     known: BTreeMap<LayoutId, Arc<AppliedLayout>>,
     complete: LayoutId,
+    /// Those before it are retired. Invariant: not after `complete`.
+    oldest: LayoutId,
     /// Complete layouts that are not known yet.
     announced: BTreeSet<LayoutId>,
+    /// The newest layout of which it is known that those before it are retired; it may not be known yet.
+    retired: LayoutId,
 }
 
 impl Layouts {
@@ -33,7 +39,9 @@ impl Layouts {
         Self {
             known: [(complete, Arc::new(first))].into(),
             complete,
+            oldest: complete,
             announced: BTreeSet::new(),
+            retired: complete,
         }
     }
 
@@ -43,7 +51,7 @@ impl Layouts {
         let states_itself =
             id.number == layout.layout.number() && id.digest == layout.layout.digest();
         let same_ring = layout.layout.partitions() == self.complete().layout.partitions();
-        if id < self.complete || self.known.contains_key(&id) || !states_itself || !same_ring {
+        if id < self.oldest || self.known.contains_key(&id) || !states_itself || !same_ring {
             return false;
         }
         self.known.insert(id, Arc::new(layout));
@@ -60,13 +68,29 @@ impl Layouts {
         true
     }
 
+    /// Takes over that the layouts before this one are retired. Returns whether it is news.
+    pub fn merge_retired(&mut self, id: LayoutId) -> bool {
+        if id <= self.retired {
+            return false;
+        }
+        self.retired = id;
+        // Whoever said so knew it to be complete.
+        self.merge_complete(id);
+        self.advance();
+        true
+    }
+
     fn advance(&mut self) {
         let reached = self.announced.iter().rev();
         let reached = reached.copied().find(|id| self.known.contains_key(id));
         if let Some(complete) = reached {
             self.complete = complete;
-            self.known = self.known.split_off(&complete);
             self.announced.retain(|id| *id > complete);
+        }
+        let ended = self.retired;
+        if self.known.contains_key(&ended) && (self.oldest..=self.complete).contains(&ended) {
+            self.oldest = ended;
+            self.known = self.known.split_off(&ended);
         }
     }
 
@@ -83,19 +107,31 @@ impl Layouts {
         &self.known[&self.complete]
     }
 
-    /// The layouts in which writes need a quorum: the newest first, the complete one last.
+    /// The layouts in which writes need a quorum, the newest first.
     pub fn active(&self) -> Vec<Arc<AppliedLayout>> {
         let mut active = Vec::new();
         let mut next = Some(self.target().id);
-        while let Some(layout) = next.filter(|id| *id > self.complete) {
+        while let Some(layout) = next.filter(|id| *id >= self.oldest) {
             let Some(layout) = self.known.get(&layout) else {
                 break;
             };
             active.push(Arc::clone(layout));
             next = layout.based_on;
         }
-        active.push(Arc::clone(self.complete()));
+        // A link between them may not be known yet.
+        for id in [self.complete, self.oldest] {
+            if let Some(layout) = self.known.get(&id)
+                && active.iter().all(|known| known.id != id)
+            {
+                active.push(Arc::clone(layout));
+            }
+        }
         active
+    }
+
+    /// The layout of which it is known that those before it are retired.
+    pub(crate) fn retired(&self) -> LayoutId {
+        self.retired
     }
 
     /// Whether the newest layout, or one that it is based on, has carried out a change.
@@ -110,7 +146,7 @@ impl Layouts {
 
     /// Feeds what tells two nodes' layouts apart to a hasher.
     pub(crate) fn hash(&self, hasher: &mut xxhash_rust::xxh3::Xxh3) {
-        for id in self.known.keys().chain([&self.complete]) {
+        for id in self.known.keys().chain([&self.complete, &self.retired]) {
             hasher.update(&id.number.0.to_be_bytes());
             hasher.update(&id.applied.0.to_be_bytes());
             hasher.update(&id.digest.to_be_bytes());

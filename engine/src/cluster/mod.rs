@@ -80,20 +80,27 @@ impl Knowledge {
 
     /// What these entries say; `None` if none of them is a layout that is complete.
     pub fn from_entries(entries: Vec<ClusterEntry>) -> Option<Self> {
-        let completed = entries.iter().filter_map(|entry| match entry {
-            ClusterEntry::Completed(id) => Some(*id),
+        let starts = entries.iter().filter_map(|entry| match entry {
+            ClusterEntry::Completed(id) | ClusterEntry::Retired(id) => Some(*id),
             _ => None,
         });
-        let completed: Vec<LayoutId> = completed.collect();
+        let starts: Vec<LayoutId> = starts.collect();
+        let retired = entries.iter().filter_map(|entry| match entry {
+            ClusterEntry::Retired(id) => Some(*id),
+            _ => None,
+        });
+        let retired = retired.max();
         let first = entries.iter().filter_map(|entry| match entry {
             ClusterEntry::Layout(layout)
-                if layout.based_on.is_none() || completed.contains(&layout.id) =>
+                if layout.based_on.is_none() || starts.contains(&layout.id) =>
             {
                 Some(layout)
             }
             _ => None,
         });
-        let first = first.max_by_key(|layout| layout.id)?;
+        // The oldest that is not retired; one that was replaced since may still be on the disk.
+        let first = first.filter(|layout| Some(layout.id) >= retired);
+        let first = first.min_by_key(|layout| layout.id)?;
         let mut knowledge = Self::new((**first).clone());
         for entry in entries {
             knowledge.merge(entry);
@@ -113,6 +120,10 @@ impl Knowledge {
                 .layouts
                 .merge_complete(id)
                 .then_some(ClusterEntry::Completed(id)),
+            ClusterEntry::Retired(id) => self
+                .layouts
+                .merge_retired(id)
+                .then_some(ClusterEntry::Retired(id)),
             ClusterEntry::Change(change) => match self.changes.get_mut(&change.id) {
                 None => {
                     self.changes.insert(change.id, change.clone());
@@ -155,7 +166,10 @@ impl Knowledge {
         let changes = self.changes.values().cloned().map(ClusterEntry::Change);
         let buckets = self.buckets.all().cloned().map(ClusterEntry::Bucket);
         layouts
-            .chain([ClusterEntry::Completed(self.layouts.complete().id)])
+            .chain([
+                ClusterEntry::Completed(self.layouts.complete().id),
+                ClusterEntry::Retired(self.layouts.retired()),
+            ])
             .chain(changes)
             .chain(buckets)
             .collect()
@@ -258,6 +272,7 @@ fn key(entry: &ClusterEntry) -> Bytes {
             key.extend_from_slice(&layout.id.digest.to_be_bytes());
         }
         ClusterEntry::Completed(_) => key.push(b'd'),
+        ClusterEntry::Retired(_) => key.push(b'r'),
         ClusterEntry::Change(change) => {
             key.push(b'c');
             key.extend_from_slice(&change.id.0.to_be_bytes());

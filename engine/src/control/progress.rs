@@ -4,7 +4,8 @@
 //! ```text
 //!   layout learned ─> synced ─> all shards follow, none of their writes is older ─> acked
 //!                                          nothing left to fill ─────────────────> synced
-//!   all have acked: settled, pulls count          all owners are synced: complete
+//!   all have acked: settled, pulls count          all owners are synced: complete, reads go by it
+//!                                                 all say that theirs do: those before it are retired
 //! ```
 
 use dunlin_protocol::cluster::{ClusterEntry, LayoutId, NodeProgress};
@@ -43,12 +44,13 @@ impl Control {
 
     /// Has this node told when the newest layout is on its disk.
     pub(super) fn keep_layouts(&mut self) {
-        let newest = self.knowledge.layouts().target().id;
+        let layouts = self.knowledge.layouts();
+        let now = (layouts.target().id, layouts.complete().id);
         let (kept, on_its_way) = self.layouts_kept;
-        let is_known = [kept, on_its_way].contains(&Some(newest));
+        let is_known = [kept, on_its_way].contains(&Some(now));
         if !is_known && self.storage == StorageState::Ready {
-            self.layouts_kept.1 = Some(newest);
-            let waiting = Kept::Layouts(newest);
+            self.layouts_kept.1 = Some(now);
+            let waiting = Kept::Layouts(now);
             self.commits.wait(AckWhen::Synced, waiting);
         }
     }
@@ -62,8 +64,14 @@ impl Control {
         let handing_over = self.shards.iter().map(|shard| shard.handing_over).sum();
         // Ordering: a node that says it follows a layout must still know it after a crash. Others rely on
         // it to write by nothing older.
-        let kept = self.layouts_kept.0 == Some(newest);
+        let kept = self.layouts_kept.0.is_some_and(|(kept, _)| kept == newest);
         let acked = kept && all_follow && self.shards.iter().all(|shard| shard.acked);
+        let complete = self.knowledge.layouts().complete().id;
+        let reads_kept = self
+            .layouts_kept
+            .0
+            .is_some_and(|(_, kept)| kept == complete);
+        let reads = reads_kept && self.shards.iter().all(|shard| shard.reads == complete);
         let known = self.knowledge.progress(self.me);
         if let Some(known) = known {
             // Its later word counts, so it must be later, whatever became of the clock.
@@ -84,6 +92,10 @@ impl Control {
                     .and_then(|known| known.synced)
                     .filter(|synced| *synced != newest),
             },
+            reads: match reads {
+                true => Some(complete),
+                false => known.and_then(|known| known.reads),
+            },
             filling,
             handing_over,
         };
@@ -94,8 +106,10 @@ impl Control {
                 ..progress.clone()
             } == *known
         });
-        let only_counts = known
-            .is_some_and(|known| known.acked == progress.acked && known.synced == progress.synced);
+        let only_counts = known.is_some_and(|known| {
+            (known.acked, known.synced, known.reads)
+                == (progress.acked, progress.synced, progress.reads)
+        });
         let is_due = !only_counts || now.time.ms_since(self.said_at) >= SAY_EVERY_MS;
         if all_follow && !same && is_due {
             self.said_at = now.time;
@@ -104,23 +118,35 @@ impl Control {
         if let Some(complete) = self.knowledge.newly_complete() {
             self.merge(&[ClusterEntry::Completed(complete)], now, effects);
         }
+        if let Some(retired) = self.newly_retired() {
+            self.merge(&[ClusterEntry::Retired(retired)], now, effects);
+        }
     }
 
-    /// Whether every node decides by the newest layout, but for those that it does without and that can't
-    /// be reached: an operator has given them up.
+    /// The complete layout, if every node reads by it and those before it are not retired yet. A node that
+    /// read by an older one would not see what is written from then on.
+    fn newly_retired(&self) -> Option<LayoutId> {
+        let layouts = &self.view.layouts;
+        let (complete, oldest) = (layouts.complete().id, layouts.oldest().id);
+        let reads = |progress: &NodeProgress| progress.reads >= Some(complete);
+        (oldest < complete && self.have_all(layouts, reads)).then_some(complete)
+    }
+
+    /// Whether every node decides by the newest layout.
     pub(super) fn is_settled(&self, layouts: &ActiveLayouts) -> bool {
         let newest = layouts.newest().id;
-        let follows = |node: NodeId| {
-            let acked = self.knowledge.progress(node).and_then(|known| known.acked);
-            acked.is_some_and(|acked| acked >= newest)
-        };
+        self.have_all(layouts, |progress| progress.acked >= Some(newest))
+    }
+
+    /// Whether every node has said so, but for those that the newest layout does without and that can't be
+    /// reached: an operator has given them up.
+    fn have_all(&self, layouts: &ActiveLayouts, said: impl Fn(&NodeProgress) -> bool) -> bool {
+        let has = |node: NodeId| self.knowledge.progress(node).is_some_and(&said);
         let stays = |node: NodeId| {
             let member = layouts.newest().layout.member(node);
             member.is_some_and(|member| member.state == MemberState::Active)
         };
         let mut nodes = self.peers.nodes().into_iter().chain([self.me]);
-        nodes.all(|node| {
-            follows(node) || (node != self.me && !stays(node) && !self.is_reachable(node))
-        })
+        nodes.all(|node| has(node) || (node != self.me && !stays(node) && !self.is_reachable(node)))
     }
 }

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use dunlin_crdt::{Kind, Millis, OpId};
 use dunlin_engine::membership::{Identity, To};
 use dunlin_engine::{
-    Control, Effect, EngineOptions, Input, Knowledge, Note, Now, ReplyTo, Shard, SyncWhen, Time,
-    TimerId,
+    Control, Effect, EngineOptions, Input, Knowledge, Note, Now, Recall, ReplyTo, Shard, SyncWhen,
+    Time, TimerId,
 };
 use dunlin_protocol::cluster::{AppliedLayout, Change, ClusterRequest, ClusterState, NodeState};
 use dunlin_protocol::peer::PeerBody;
@@ -126,7 +126,16 @@ impl Cluster {
             instance: self.next,
         };
         let seeds = Vec::new();
-        let control = Control::new(knowledge, identity, seeds, 1, options.clone(), rng.fork());
+        let recall = Recall::load(&*arc, &start, self.next, &mut rng).unwrap();
+        let control = Control::new(
+            knowledge,
+            identity,
+            seeds,
+            1,
+            options.clone(),
+            recall,
+            rng.fork(),
+        );
         let control = control.unwrap();
         let view = control.view();
         let replica = Replica::open(
@@ -372,6 +381,10 @@ impl Cluster {
                 node.timers.remove(&(at, part, timer, number));
             }
             self.set_time(at.max(self.now.time));
+            if timer == TimerId::Ping {
+                let synced = self.nodes.get(&id).map_or(0, |node| node.kv.synced());
+                self.input(id, part, Input::StoreSynced(synced));
+            }
             self.input(id, part, Input::TimerFired(timer));
         }
         self.set_time(end);

@@ -65,6 +65,16 @@ impl NoteLog {
                 address,
                 "TWIN: a later process of this node is there and takes its place"
             ),
+            Note::Forgot {
+                by,
+                remembers,
+                holds,
+            } => tracing::error!(
+                peer = self.name(by),
+                remembers,
+                holds,
+                "AMNESIA: the peer remembers more of this store than it held at its start"
+            ),
             Note::LayoutApplied { layout } => {
                 tracing::info!(%layout, "a layout was applied; its owners are filled from now on");
             }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use dunlin_client::tls::{ClusterName, Identity, Role};
 use dunlin_engine::membership::Identity as MemberIdentity;
-use dunlin_engine::{Control, Knowledge, Shard, View};
+use dunlin_engine::{Control, Knowledge, Recall, Shard, View};
 use dunlin_protocol::cluster::{AppliedLayout, LayoutId};
 use dunlin_protocol::status::StartReport;
 use dunlin_ring::{NodeId, PartitionId};
@@ -53,7 +53,7 @@ pub(super) struct Core {
     pub(super) stopwatch: Arc<Stopwatch>,
     pub(super) clock: Clock,
     pub(super) counters: Arc<NodeCounters>,
-    kv: Arc<FjallKv>,
+    pub(super) kv: Arc<FjallKv>,
     sync_interval: std::time::Duration,
 }
 
@@ -104,6 +104,7 @@ pub(super) async fn open(config: &ServerConfig) -> Result<Opening, ServerError> 
         incarnation: clock.now().wall.0,
         instance: rng.u64(..),
     };
+    let recall = Recall::load(&*kv, &start, member.instance, &mut rng)?;
     let seeds = config.cluster.listed().filter(|n| n.name != config.name);
     let control = Control::new(
         knowledge,
@@ -111,6 +112,7 @@ pub(super) async fn open(config: &ServerConfig) -> Result<Opening, ServerError> 
         seeds.map(|node| node.address.clone()).collect(),
         config.shards,
         engine.clone(),
+        recall,
         rng.fork(),
     )?;
     let view = control.view();

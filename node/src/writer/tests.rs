@@ -49,6 +49,10 @@ impl Kv for ScriptedKv {
         self.memory.sync()
     }
 
+    fn synced(&self) -> u64 {
+        self.memory.synced()
+    }
+
     fn snapshot(&self) -> Box<dyn KvSnapshot> {
         self.memory.snapshot()
     }

@@ -29,6 +29,7 @@ fn a_cluster_serves_every_command() {
     transfer::every_kind_goes_through_an_export_unchanged(&dev);
     transfer::a_reader_that_goes_away_is_no_error(&dev);
     outage::a_killed_node_is_shown_and_missed_and_catches_up(&dev);
+    outage::a_disk_put_back_from_a_backup_is_recognised_and_refilled(&dev);
     growth::certificates_are_made_and_never_overwritten(&dev);
     growth::nothing_is_added_where_no_cluster_runs(&dev);
     growth::a_cluster_grows_and_shrinks_by_a_node(&dev);

@@ -51,6 +51,48 @@ pub(crate) fn a_killed_node_is_shown_and_missed_and_catches_up(dev: &Dev) {
     dev.line("dev kill 4").ended(3);
 }
 
+pub(crate) fn a_disk_put_back_from_a_backup_is_recognised_and_refilled(dev: &Dev) {
+    dev.bucket("restored", "counter");
+    dev.line("incr restored k 1").ended(0);
+    dev.line("cluster status --wait 30s").ended(0);
+    dev.line("dev kill 3").ended(0);
+    let (data, backup) = (
+        dev.dir().join("dunlin-dev/n3/data"),
+        dev.dir().join("backup"),
+    );
+    copy_dir(&data, &backup);
+    dev.line("dev restart 3").ended(0);
+    dev.line("cluster status --wait 30s").ended(0);
+    // Over many pings, each of which says how far the store is.
+    for _ in 0..20 {
+        dev.line("incr restored k 1 --w all").ended(0);
+    }
+    dev.line("cluster status --wait 30s").ended(0);
+    dev.line("dev kill 3").ended(0);
+    std::fs::remove_dir_all(&data).unwrap();
+    copy_dir(&backup, &data);
+    dev.line("dev restart 3").ended(0);
+    dev.line("cluster status --wait 30s").ended(0);
+    let status = dev.line("cluster status").ended(0).text();
+    assert!(
+        status.contains("it came back from an older state"),
+        "{status}"
+    );
+    assert_eq!(dev.line("get restored k --r all").ended(0).text(), "21");
+}
+
+fn copy_dir(from: &std::path::Path, to: &std::path::Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        match entry.file_type().unwrap().is_dir() {
+            true => copy_dir(&entry.path(), &target),
+            false => drop(std::fs::copy(entry.path(), target).unwrap()),
+        }
+    }
+}
+
 /// Until the others know that a node is away, a write that needs it may still wait for its answer.
 fn wait_until_missed(dev: &Dev, name: &str) {
     let knows = |node: &serde_json::Value| {

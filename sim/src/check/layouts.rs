@@ -74,7 +74,9 @@ pub(crate) fn watch(world: &mut World, node: usize) {
 pub(crate) fn start(world: &mut World, node: usize, knowledge: &Knowledge) {
     let newest = knowledge.layouts().target().id;
     world.nodes[node].knows = None;
-    if world.nodes[node].told.is_some_and(|told| newest < told) {
+    // A disk that came back older forgets what it told, and hears of it from others before it holds it.
+    let is_faithful = world.nodes[node].losses.is_empty();
+    if is_faithful && world.nodes[node].told.is_some_and(|told| newest < told) {
         let told = world.nodes[node].told;
         let sentence = format!(
             "node {node} has told others that it follows {told:?}, and knows of {newest} at most"

@@ -112,8 +112,8 @@ fn missing(world: &World, number: usize, receipt: &Receipt) -> Option<String> {
         return None;
     };
     let view = world.nodes[minted.node].views.get(shard)?;
-    let complete = view.layouts.complete().id;
-    let mut counting = minted.layouts.all().filter(|layout| layout.id >= complete);
+    let oldest = view.layouts.oldest().id;
+    let mut counting = minted.layouts.all().filter(|layout| layout.id >= oldest);
     counting.find_map(short)
 }
 

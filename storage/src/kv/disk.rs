@@ -17,6 +17,7 @@ use std::io;
 use std::ops::Bound;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -40,6 +41,8 @@ pub struct FjallKv {
     dir: PathBuf,
     /// Guards the order of batches; held through a commit and a sync.
     writer: Mutex<Writer>,
+    /// The number of the last synced batch, for those who must not wait for the writer.
+    synced: AtomicU64,
 }
 
 /// A store and what it remembers.
@@ -97,6 +100,7 @@ impl FjallKv {
         Self {
             shared: Arc::new(shared),
             dir: dir.to_owned(),
+            synced: AtomicU64::new(writer.synced),
             writer: Mutex::new(writer),
         }
     }
@@ -109,6 +113,15 @@ impl FjallKv {
     pub fn amnesia_noted(&self) -> Result<(), KvError> {
         open::forget_doubts(&self.dir)
             .map_err(|error| KvError::io("clear the amnesia file", &error))
+    }
+
+    /// Says that the store may have forgotten what it had synced, though it looks whole: peers remember
+    /// more of it than it holds. The next open finds [`Start::Amnesia`] with this sentence.
+    ///
+    /// # Errors
+    /// [`KvError::Io`]: the next open may not know of it.
+    pub fn doubt(&self, sentence: String) -> Result<(), KvError> {
+        open::add_doubt(&self.dir, sentence)
     }
 
     /// Syncs everything and declares the store closed in order. Reads go on, commits and syncs are
@@ -181,6 +194,8 @@ impl FjallKv {
             .write(writer.sequence)
             .map_err(|error| KvError::io("write the high-water mark", &error))?;
         writer.synced = writer.sequence;
+        // It guards nothing else: whoever reads it a moment later learns of it a moment later.
+        self.synced.store(writer.synced, Ordering::Relaxed);
         writer.health = Health::Sound;
         Ok(())
     }
@@ -325,6 +340,10 @@ impl Kv for FjallKv {
             return Ok(());
         }
         self.sync_all(&mut writer)
+    }
+
+    fn synced(&self) -> u64 {
+        self.synced.load(Ordering::Relaxed)
     }
 
     fn snapshot(&self) -> Box<dyn KvSnapshot> {

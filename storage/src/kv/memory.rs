@@ -154,6 +154,26 @@ impl MemoryKv {
         *self.lock() = State::blank();
     }
 
+    /// A copy of the disk as a backup takes it while the process runs: all that is synced, and whether it
+    /// was closed in order.
+    #[must_use]
+    pub fn backup(&self) -> Self {
+        let state = self.lock();
+        let mut copy = State {
+            maps: state.maps.clone(),
+            unsynced: state.unsynced.clone(),
+            sequence: state.sequence,
+            next_start: state.next_start.clone(),
+            ..State::blank()
+        };
+        while !copy.unsynced.is_empty() {
+            copy.undo_newest();
+        }
+        Self {
+            state: Arc::new(Mutex::new(copy)),
+        }
+    }
+
     /// Sets whether there is room.
     pub fn set_space(&self, space: DiskSpace) {
         self.lock().space = space;
@@ -356,6 +376,11 @@ impl Kv for MemoryKv {
             Health::Poisoned => Err(KvError::Poisoned),
             Health::Closed => Err(KvError::Closed),
         }
+    }
+
+    fn synced(&self) -> u64 {
+        let state = self.lock();
+        state.sequence - state.unsynced.len() as u64
     }
 
     fn snapshot(&self) -> Box<dyn KvSnapshot> {

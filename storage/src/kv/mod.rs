@@ -84,6 +84,11 @@ pub trait Kv: Send + Sync + 'static {
     /// known, and a second sync that succeeded would prove nothing about them.
     fn sync(&self) -> Result<(), KvError>;
 
+    /// The number of the last batch that survives a loss of power. Batches are numbered one by one over
+    /// the whole life of a store; right after it was opened this is what it was found to hold. Never
+    /// waits for a sync.
+    fn synced(&self) -> u64;
+
     /// All keyspaces at one instant between two commits.
     fn snapshot(&self) -> Box<dyn KvSnapshot>;
 

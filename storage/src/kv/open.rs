@@ -177,6 +177,13 @@ pub(super) fn forget_doubts(dir: &Path) -> io::Result<()> {
     }
 }
 
+/// Adds to what the next open finds.
+pub(super) fn add_doubt(dir: &Path, sentence: String) -> Result<(), KvError> {
+    let mut doubts = Doubts::recall(dir)?;
+    doubts.add(sentence);
+    doubts.keep(dir)
+}
+
 /// What was found against the store, by this open and by earlier ones that nobody noted.
 struct Doubts {
     sentences: Vec<String>,

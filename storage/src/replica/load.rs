@@ -310,7 +310,7 @@ impl Replica {
                 self.partitions.get_mut(&partition),
                 CloseRecord::unseal(&sealed),
             ) {
-                part.actor = close.actor;
+                part.closed_actor = close.actor;
                 if let Some(counts) = close.counts {
                     part.rows = Count::exact(counts.rows, counts.row_bytes);
                     part.log = Count::exact(counts.log_entries, counts.log_bytes);

@@ -117,6 +117,9 @@ pub(super) struct Partition {
     unsettled_ticks: u8,
     /// Drawn when the first dot is minted.
     pub(super) actor: Option<Actor>,
+    /// The actor at the last clean close, which may mint again once nobody remembers more of this store
+    /// than it holds.
+    pub(super) closed_actor: Option<Actor>,
     /// Invariant: the stored keys of the rows whose past is not empty.
     pub(super) pending: BTreeSet<Bytes>,
     /// Where the next round over the pending rows goes on.
@@ -154,6 +157,7 @@ impl Partition {
             dirty: false,
             unsettled_ticks: 0,
             actor: None,
+            closed_actor: None,
             pending,
             strip_after: None,
             peers: BTreeMap::new(),
@@ -246,16 +250,18 @@ impl Partition {
     pub(super) fn claim(&mut self, dot: Dot) {
         // A dot of our own that we never minted: someone runs a copy of this disk. It keeps the
         // actor; we draw another.
-        self.actor = self
-            .actor
-            .filter(|own| own.id != dot.actor || dot.counter <= own.last);
+        let is_true = |own: &Actor| own.id != dot.actor || dot.counter <= own.last;
+        self.actor = self.actor.filter(is_true);
+        self.closed_actor = self.closed_actor.filter(is_true);
         self.clock.add(dot);
         self.changed();
     }
 
     /// Adds the dots of a clock whose effects are held.
     pub(super) fn claim_all(&mut self, clock: &Clock) {
-        self.actor = self.actor.filter(|own| clock.highest(own.id) <= own.last);
+        let is_true = |own: &Actor| clock.highest(own.id) <= own.last;
+        self.actor = self.actor.filter(is_true);
+        self.closed_actor = self.closed_actor.filter(is_true);
         self.clock.join(clock);
         self.changed();
     }

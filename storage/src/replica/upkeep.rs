@@ -240,7 +240,7 @@ impl Replica {
                 log_bytes: part.log.bytes,
             });
             let close = CloseRecord {
-                actor: part.actor,
+                actor: part.actor.or(part.closed_actor),
                 counts,
             };
             self.overlay

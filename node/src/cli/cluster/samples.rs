@@ -110,6 +110,7 @@ pub(super) fn says(state: &mut ClusterState, name: &str, filling: u32, handing_o
         said: Hlc(10),
         acked: Some(newest),
         synced: (filling == 0).then_some(newest),
+        reads: None,
         filling,
         handing_over,
     });

@@ -96,7 +96,10 @@ pub(super) fn newest(state: &ClusterState) -> Result<&AppliedLayout, Fault> {
 
 /// The layout that reads go by.
 pub(super) fn complete(state: &ClusterState) -> Result<&AppliedLayout, Fault> {
-    state.layouts.last().ok_or_else(no_layout)
+    let mut layouts = state.layouts.iter();
+    layouts
+        .find(|applied| applied.id == state.complete)
+        .ok_or_else(no_layout)
 }
 
 fn no_layout() -> Fault {
@@ -106,12 +109,9 @@ fn no_layout() -> Fault {
     }
 }
 
-/// Whether a layout is on its way to being complete.
+/// Whether a layout is on its way: not complete yet, or those before it not retired.
 pub(super) fn is_running(state: &ClusterState) -> bool {
-    state
-        .layouts
-        .first()
-        .is_some_and(|newest| newest.id != state.complete)
+    state.layouts.len() > 1
 }
 
 /// The members of all active layouts, each once, as the newest has them; by name. A layout keeps a node

@@ -53,6 +53,7 @@ fn progress() -> NodeProgress {
         said: Hlc(0x30000),
         acked: Some(id()),
         synced: None,
+        reads: None,
         filling: 2,
         handing_over: 1,
     }
@@ -68,7 +69,19 @@ fn staged(cancelled: bool) -> impl Iterator<Item = StagedChange> {
     })
 }
 
-/// One entry of every kind.
+/// What is said of layouts that are complete.
+pub(crate) fn retirement() -> Vec<ClusterEntry> {
+    let reads = Some(id());
+    vec![
+        ClusterEntry::Retired(id()),
+        ClusterEntry::Progress(NodeProgress {
+            reads,
+            ..progress()
+        }),
+    ]
+}
+
+/// One entry of every kind but those of [`retirement`].
 pub(crate) fn entries() -> Vec<ClusterEntry> {
     let mut entries = vec![
         ClusterEntry::Bucket(bucket()),

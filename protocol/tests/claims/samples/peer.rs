@@ -4,7 +4,8 @@ use dunlin_crdt::Clock;
 use dunlin_protocol::Failure;
 use dunlin_protocol::peer::{
     AckWhen, ClockDigest, ControlMessage, Coverage, HandoffMessage, HintScope, OperationMessage,
-    PeerBody, PeerOp, RangeScope, Refusal, RepairMessage, RowDots, RowRange, Want,
+    PeerBody, PeerOp, RangeScope, Refusal, RepairMessage, RowDots, RowRange, StoreMark, StoreWord,
+    Want,
 };
 use dunlin_protocol::request::Replace;
 use dunlin_protocol::response::Answer;
@@ -134,11 +135,37 @@ pub(crate) fn controls() -> Vec<ControlMessage> {
             nonce: 1,
             knows: u64::MAX,
             progress: 1,
+            store: Some(StoreMark {
+                store: u64::MAX,
+                life: 1,
+                opened: 1,
+                synced: 2,
+            }),
         },
-        ControlMessage::Pong { nonce: 1 },
+        ControlMessage::Ping {
+            nonce: 1,
+            knows: u64::MAX,
+            progress: 1,
+            store: None,
+        },
+        ControlMessage::Pong {
+            nonce: 1,
+            store: None,
+        },
+        ControlMessage::Pong {
+            nonce: 1,
+            store: Some(StoreWord {
+                life: 1,
+                remembers: Some(2),
+            }),
+        },
         ControlMessage::Know {
             entries: super::cluster::entries(),
             confirm: Some(1),
+        },
+        ControlMessage::Know {
+            entries: super::cluster::retirement(),
+            confirm: None,
         },
         ControlMessage::Kept { confirm: 1 },
     ]

@@ -100,8 +100,10 @@ variants! { handoff_name, ALL_HANDOFFS, HandoffMessage:
     HandoffMessage::Deliver { .. } => "Deliver", HandoffMessage::Taken { .. } => "Taken",
 }
 variants! { control_name, ALL_CONTROLS, ControlMessage:
-    ControlMessage::Ping { .. } => "Ping", ControlMessage::Pong { .. } => "Pong",
-    ControlMessage::Know { .. } => "Know", ControlMessage::Kept { .. } => "Kept",
+    ControlMessage::Ping { store: None, .. } => "Ping", ControlMessage::Ping { store: Some(_), .. } => "Ping.Store",
+    ControlMessage::Pong { store: None, .. } => "Pong", ControlMessage::Pong { store: Some(_), .. } => "Pong.Store",
+    ControlMessage::Know { confirm: None, .. } => "Know.Retirement",
+    ControlMessage::Know { confirm: Some(_), .. } => "Know", ControlMessage::Kept { .. } => "Kept",
 }
 variants! { part_name, ALL_PARTS, Part:
     Part::Key => "Key", Part::Value => "Value", Part::Element => "Element", Part::Field => "Field",
