@@ -13,17 +13,16 @@
 //! two sides of a split may both create a bucket or apply a layout, and
 //! [`Knowledge`](crate::cluster::Knowledge) says what stands.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use dunlin_crdt::HlcClock;
+use dunlin_protocol::Failure;
 use dunlin_protocol::cluster::{ClusterEntry, LayoutId};
 use dunlin_protocol::peer::{AckWhen, ControlMessage, PeerBody, StoreWord};
-use dunlin_protocol::request::Request;
 use dunlin_protocol::response::Answer;
 use dunlin_protocol::status::{PeerStatus, StorageState};
-use dunlin_protocol::{Bucket, BucketName, Failure};
-use dunlin_ring::{BucketId, NodeId};
+use dunlin_ring::NodeId;
 use dunlin_storage::{Batch, BatchId};
 
 use crate::cluster::{Knowledge, buckets_of, stage};
@@ -34,16 +33,19 @@ use crate::options::EngineOptions;
 use crate::peers::Peers;
 use crate::recall::Recall;
 use crate::report::Counters;
-use crate::view::{ActiveLayouts, View};
+use crate::view::View;
 
 mod progress;
+mod publish;
+mod requests;
+mod telling;
 
-/// How long a change waits for peers that do not answer.
-const TELL_MS: u64 = 1_000;
+use publish::{active, near, others};
+pub(crate) use telling::Tell;
+use telling::Telling;
+
 /// A peer is told how far all are at most once in this time for each node there is.
 const TELL_AGAIN_MS_PER_NODE: u64 = 5;
-/// In clusters of fewer nodes each asks all others.
-const NEAR_ALL_MAX: usize = 16;
 /// So many nodes that share no partition are asked in each round, for what the cluster knows of itself
 /// to get around.
 const STRANGERS_ASKED: usize = 2;
@@ -100,25 +102,6 @@ enum Kept {
 
 /// The newest layout, and the complete one.
 type Milestones = (LayoutId, LayoutId);
-
-/// A change that peers are being told of.
-#[derive(Debug)]
-struct Telling {
-    reply_to: ReplyTo,
-    entries: Vec<ClusterEntry>,
-    answer: Tell,
-    /// Who has not said yet that it keeps the change; `None` while this node does not keep it itself.
-    waiting: Option<BTreeSet<NodeId>>,
-    known_by: Vec<NodeId>,
-    until: Time,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Tell {
-    Created,
-    Dropped,
-    Cluster,
-}
 
 impl Control {
     /// A node that knows this of its cluster, from its disk or from whoever it first met, and whose
@@ -330,108 +313,6 @@ impl Control {
         }
     }
 
-    fn request(
-        &mut self,
-        reply_to: ReplyTo,
-        request: Request,
-        now: Now,
-        effects: &mut Vec<Effect>,
-    ) -> Result<(), Failure> {
-        let answer = match request {
-            Request::Layout => {
-                Answer::Layout(Box::new(self.knowledge.layouts().target().layout.clone()))
-            }
-            Request::Cluster(request) => {
-                return self.cluster_request(reply_to, request, now, effects);
-            }
-            Request::OpenBucket(name) => {
-                let buckets = self.knowledge.buckets();
-                let bucket = buckets.standing(&name).ok_or(Failure::NoSuchBucket)?;
-                Answer::Bucket(bucket.clone())
-            }
-            Request::ListBuckets => Answer::Buckets(self.knowledge.buckets().listed()),
-            Request::CreateBucket {
-                name,
-                kind,
-                defaults,
-            } => {
-                self.check_storage()?;
-                let id = BucketId(self.rng.u64(1..));
-                let created = self.hlc.tick(now.wall);
-                let buckets = self.knowledge.buckets();
-                let bucket = buckets.creation(name, kind, defaults, id, created)?;
-                let entries = vec![ClusterEntry::Bucket(bucket)];
-                self.change(reply_to, entries, Tell::Created, now, effects);
-                return Ok(());
-            }
-            Request::DropBucket(name) => {
-                self.check_storage()?;
-                let dropped = self.dropped(&name)?.into_iter();
-                let entries = dropped.map(ClusterEntry::Bucket).collect();
-                self.change(reply_to, entries, Tell::Dropped, now, effects);
-                return Ok(());
-            }
-            Request::Write(_)
-            | Request::Read(_)
-            | Request::Keys(_)
-            | Request::Digest(_)
-            | Request::Explain(_)
-            | Request::Status
-            | Request::Compact => return Err(Failure::NotUnderstood),
-        };
-        effects.push(Effect::Reply {
-            to: reply_to,
-            answer,
-        });
-        Ok(())
-    }
-
-    pub(crate) fn check_storage(&self) -> Result<(), Failure> {
-        match self.storage {
-            StorageState::Ready => Ok(()),
-            StorageState::Full => Err(Failure::StorageFull),
-            StorageState::Failed => Err(Failure::StorageFailed),
-        }
-    }
-
-    /// Every living creation of a name, dropped; the one that stands first.
-    fn dropped(&self, name: &BucketName) -> Result<Vec<Bucket>, Failure> {
-        let buckets = self.knowledge.buckets();
-        let standing = buckets.standing(name).ok_or(Failure::NoSuchBucket)?.id;
-        let living = buckets.all().filter(|b| !b.dropped && b.name == *name);
-        let mut dropped: Vec<Bucket> = living
-            .map(|b| Bucket {
-                dropped: true,
-                ..b.clone()
-            })
-            .collect();
-        dropped.sort_by_key(|bucket| bucket.id != standing);
-        Ok(dropped)
-    }
-
-    pub(crate) fn change(
-        &mut self,
-        reply_to: ReplyTo,
-        entries: Vec<ClusterEntry>,
-        answer: Tell,
-        now: Now,
-        effects: &mut Vec<Effect>,
-    ) {
-        self.merge(&entries, now, effects);
-        self.next_telling += 1;
-        let number = self.next_telling;
-        let telling = Telling {
-            reply_to,
-            entries,
-            answer,
-            waiting: None,
-            known_by: vec![self.me],
-            until: now.time.plus_ms(TELL_MS),
-        };
-        self.telling.insert(number, telling);
-        self.commits.wait(AckWhen::Synced, Kept::Own(number));
-    }
-
     /// Takes over what is new, to be kept and published.
     fn merge(&mut self, entries: &[ClusterEntry], now: Now, effects: &mut Vec<Effect>) {
         let layouts_before: Vec<LayoutId> = self.layout_ids();
@@ -489,55 +370,7 @@ impl Control {
                     body: PeerBody::Control(message),
                 });
             }
-            Kept::Own(number) => {
-                let reachable: BTreeSet<NodeId> = self
-                    .peers
-                    .nodes()
-                    .into_iter()
-                    .filter(|n| self.is_reachable(*n))
-                    .collect();
-                if let Some(telling) = self.telling.get_mut(&number) {
-                    for to in &reachable {
-                        let message = ControlMessage::Know {
-                            entries: telling.entries.clone(),
-                            confirm: Some(number),
-                        };
-                        effects.push(Effect::Send {
-                            to: *to,
-                            body: PeerBody::Control(message),
-                        });
-                    }
-                    telling.waiting = Some(reachable);
-                    telling.until = now.time.plus_ms(TELL_MS);
-                }
-                self.settle_telling(number, now, effects);
-            }
-        }
-    }
-
-    /// Answers once every peer that could be reached has kept the change, or has had its time.
-    fn settle_telling(&mut self, number: u64, now: Now, effects: &mut Vec<Effect>) {
-        let over = |telling: &Telling| {
-            let waiting = telling.waiting.as_ref();
-            waiting.is_some_and(|waiting| waiting.is_empty() || now.time >= telling.until)
-        };
-        if !self.telling.get(&number).is_some_and(over) {
-            return;
-        }
-        if let Some(telling) = self.telling.remove(&number) {
-            let bucket = buckets_of(&telling.entries).next().cloned();
-            let answer = match (telling.answer, bucket) {
-                (Tell::Created, Some(bucket)) => Answer::Created {
-                    bucket,
-                    known_by: telling.known_by,
-                },
-                (Tell::Dropped, Some(bucket)) => Answer::Bucket(bucket),
-                (Tell::Created | Tell::Dropped | Tell::Cluster, _) => self.describe(),
-            };
-            effects.push(Effect::Reply {
-                to: telling.reply_to,
-                answer,
-            });
+            Kept::Own(number) => self.tell(number, now, effects),
         }
     }
 
@@ -602,17 +435,7 @@ impl Control {
                         .wait(AckWhen::Synced, Kept::Peer { to: from, confirm });
                 }
             }
-            ControlMessage::Kept { confirm } => {
-                if let Some(telling) = self.telling.get_mut(&confirm)
-                    && telling
-                        .waiting
-                        .as_mut()
-                        .is_some_and(|waiting| waiting.remove(&from))
-                {
-                    telling.known_by.push(from);
-                }
-                self.settle_telling(confirm, now, effects);
-            }
+            ControlMessage::Kept { confirm } => self.kept_by(from, confirm, now, effects),
         }
     }
 
@@ -658,71 +481,6 @@ impl Control {
             at,
         });
     }
-
-    pub(crate) fn publish(&mut self, now: Now, effects: &mut Vec<Effect>) {
-        let mut layouts = Arc::clone(&self.view.layouts);
-        let now_active = active(&self.knowledge);
-        if now_active != *layouts {
-            layouts = Arc::new(now_active);
-            let (others, near) = (others(&layouts, self.me), near(&layouts, self.me));
-            self.peers.keep(&others, &near);
-        }
-        let same_newest = layouts.newest().id == self.view.layouts.newest().id;
-        let settled = (same_newest && self.view.settled) || self.is_settled(&layouts);
-        let buckets = self.knowledge.buckets().for_shards();
-        let peers = self.peers.view(|node| self.membership.is_alive(node));
-        let had_time = now.time.ms_since(Time::default()) >= self.options.unreachable_after_ms;
-        let vouched = self.recall.is_vouched(self.peers.near(), had_time);
-        if peers == self.view.peers
-            && buckets == *self.view.buckets
-            && settled == self.view.settled
-            && vouched == self.view.vouched
-            && Arc::ptr_eq(&layouts, &self.view.layouts)
-        {
-            return;
-        }
-        self.view = Arc::new(View {
-            me: self.me,
-            layouts,
-            settled,
-            vouched,
-            buckets: Arc::new(buckets),
-            peers,
-        });
-        effects.push(Effect::Publish(self.view()));
-    }
-}
-
-/// The active layouts. There is always one.
-fn active(knowledge: &Knowledge) -> ActiveLayouts {
-    let complete = knowledge.layouts().complete();
-    ActiveLayouts::new(complete, knowledge.active())
-}
-
-/// The nodes whose round trip is measured, and whose silence counts: those that share a partition with
-/// this one, or all if they are few. Of the others membership says whether they are there.
-fn near(layouts: &ActiveLayouts, me: NodeId) -> BTreeSet<NodeId> {
-    let all = others(layouts, me);
-    if all.len() < NEAR_ALL_MAX {
-        return all;
-    }
-    let mut near = BTreeSet::new();
-    for applied in layouts.all() {
-        for partition in applied.layout.partitions().iter() {
-            let owners = applied.layout.owners(partition);
-            if owners.contains(&me) {
-                near.extend(owners.iter().copied());
-            }
-        }
-    }
-    near.remove(&me);
-    near
-}
-
-fn others(layouts: &ActiveLayouts, me: NodeId) -> BTreeSet<NodeId> {
-    let members = layouts.members();
-    let ids = members.iter().map(|member| member.id);
-    ids.filter(|id| *id != me).collect()
 }
 
 fn failed(to: ReplyTo, failure: Failure) -> Effect {
