@@ -35,7 +35,7 @@ const KEEP_MS: u64 = 10_000;
 const STORES_MAX: usize = 4;
 /// Where the number of the own store lies, in a mark.
 const OWN: &[u8] = b"recall/own";
-/// Where it lies what is remembered of a node: this, and its id.
+/// Where what is remembered of a node lies: under this, and its id.
 const OTHER: &[u8] = b"recall/node/";
 /// The version of both formats.
 const VERSION: u8 = 1;

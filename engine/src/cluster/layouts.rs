@@ -21,11 +21,9 @@ use dunlin_protocol::cluster::{AppliedLayout, ChangeId, LayoutId};
 /// Every layout that is not retired, and which are complete.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Layouts {
-    /// Invariant: never empty; `complete` and `oldest` are among them, and none comes before the latter.
+    /// Those before the first are retired. Invariant: never empty; `complete` is one of them.
     known: BTreeMap<LayoutId, Arc<AppliedLayout>>,
     complete: LayoutId,
-    /// Those before it are retired. Invariant: not after `complete`.
-    oldest: LayoutId,
     /// Complete layouts that are not known yet.
     announced: BTreeSet<LayoutId>,
     /// The newest layout of which it is known that those before it are retired; it may not be known yet.
@@ -39,7 +37,6 @@ impl Layouts {
         Self {
             known: [(complete, Arc::new(first))].into(),
             complete,
-            oldest: complete,
             announced: BTreeSet::new(),
             retired: complete,
         }
@@ -51,7 +48,7 @@ impl Layouts {
         let states_itself =
             id.number == layout.layout.number() && id.digest == layout.layout.digest();
         let same_ring = layout.layout.partitions() == self.complete().layout.partitions();
-        if id < self.oldest || self.known.contains_key(&id) || !states_itself || !same_ring {
+        if id < self.oldest() || self.known.contains_key(&id) || !states_itself || !same_ring {
             return false;
         }
         self.known.insert(id, Arc::new(layout));
@@ -88,10 +85,15 @@ impl Layouts {
             self.announced.retain(|id| *id > complete);
         }
         let ended = self.retired;
-        if self.known.contains_key(&ended) && (self.oldest..=self.complete).contains(&ended) {
-            self.oldest = ended;
+        if self.known.contains_key(&ended) && ended <= self.complete {
             self.known = self.known.split_off(&ended);
         }
+    }
+
+    /// The oldest layout that is not retired.
+    fn oldest(&self) -> LayoutId {
+        let first = self.known.first_key_value();
+        first.map_or(self.complete, |(oldest, _)| *oldest)
     }
 
     /// The newest layout.
@@ -111,7 +113,7 @@ impl Layouts {
     pub fn active(&self) -> Vec<Arc<AppliedLayout>> {
         let mut active = Vec::new();
         let mut next = Some(self.target().id);
-        while let Some(layout) = next.filter(|id| *id >= self.oldest) {
+        while let Some(layout) = next.filter(|id| *id >= self.oldest()) {
             let Some(layout) = self.known.get(&layout) else {
                 break;
             };
@@ -119,7 +121,7 @@ impl Layouts {
             next = layout.based_on;
         }
         // A link between them may not be known yet.
-        for id in [self.complete, self.oldest] {
+        for id in [self.complete, self.oldest()] {
             if let Some(layout) = self.known.get(&id)
                 && active.iter().all(|known| known.id != id)
             {
