@@ -86,6 +86,7 @@ struct NodeReport {
     to_fill: u64,
     to_hand_over: u64,
     follows: bool,
+    is_leaving: bool,
 }
 
 impl Report {
@@ -113,11 +114,18 @@ impl Report {
                 to_fill: to_fill(state, node, gains),
                 to_hand_over: said.map_or(0, |said| u64::from(said.handing_over)),
                 follows: said.is_some_and(|said| said.acked == Some(to.id)),
+                is_leaving: is_leaving(state, node),
                 name,
             };
             let is_owner = active(&to.layout).any(|member| member.id == node);
             let is_synced = said.is_some_and(|said| said.synced == Some(to.id));
-            waits.extend(report.waits_for(is_running(state) && is_owner && !is_synced));
+            let is_complete = state.complete == to.id;
+            let reads = said.is_some_and(|said| said.reads >= Some(state.complete));
+            waits.extend(match is_complete {
+                _ if !is_running(state) => None,
+                false => report.waits_for(is_owner && !is_synced),
+                true => report.waits_to_read(!reads),
+            });
             nodes.push(report);
         }
         Ok(Self {
@@ -238,6 +246,22 @@ impl NodeReport {
             )),
         }
     }
+
+    /// What is waited for, if the layouts before the complete one wait for this node to be retired.
+    fn waits_to_read(&self, is_awaited: bool) -> Option<String> {
+        let name = &self.name;
+        match self.state {
+            _ if !is_awaited => None,
+            "down" if self.is_leaving => None,
+            "down" => Some(format!(
+                "waits for {name}: it is down, and may not know that the layout is complete; start it, or \
+                 replace it or have it leave"
+            )),
+            _ => Some(format!(
+                "waits for {name}: its reads do not go by this layout yet"
+            )),
+        }
+    }
 }
 
 /// Whether a node that is no member any more has still something of its own to do.
@@ -322,6 +346,32 @@ mod tests {
         assert!(after.is_done() && after.waits.is_empty());
         assert!(after.line().ends_with("done"), "{}", after.line());
         assert_eq!(after.json()["percent"], 100);
+    }
+
+    #[test]
+    fn the_layouts_before_a_complete_one_wait_for_those_who_read_by_them() {
+        let mut state = samples::running();
+        state.complete = state.layouts[0].id;
+        for name in ["n1", "n2", "n3", "n4"] {
+            samples::says(&mut state, name, 0, 0);
+        }
+        for known in &mut state.nodes {
+            if let Some(said) = known.progress.as_mut().filter(|_| known.name == "n1") {
+                said.reads = Some(state.complete);
+            }
+        }
+        let state = samples::shape(state, &["n2"]).state;
+        let report = report(&state);
+        assert!(!report.is_done());
+        assert_eq!(
+            report.waits,
+            [
+                "waits for n2: it is down, and may not know that the layout is complete; start it, or replace it \
+                 or have it leave",
+                "waits for n3: its reads do not go by this layout yet",
+                "waits for n4: its reads do not go by this layout yet",
+            ]
+        );
     }
 
     #[test]
