@@ -30,8 +30,9 @@ const CONTENTS_MAGIC: &[u8; 4] = b"TOC!";
 /// What an entry of the contents takes at least: place, length, the length of its name.
 const CONTENTS_ENTRY_BYTES_MIN: u64 = 18;
 
-/// What is wrong with the tables or the lists of tables in `store`, if anything is. What is missing altogether is not
-/// judged here, as fjall notices, but for a list of tables that are there: it would begin a new one.
+/// What is wrong with the tables or the lists of tables in `store`, if anything is. What is missing
+/// altogether is not judged here, as fjall notices, but for a list of tables that are there: it would begin
+/// a new one.
 pub(super) fn damage(store: &Path) -> io::Result<Option<String>> {
     let Some(keyspaces) = present(fs::read_dir(store.join("keyspaces")))? else {
         return Ok(None);
@@ -80,36 +81,16 @@ fn claims_too_much(table: &File) -> io::Result<bool> {
         return Ok(false);
     };
     table.read_exact_at(&mut trailer, trailer_at)?;
-    let [
-        m0,
-        m1,
-        m2,
-        m3,
-        m4,
-        m5,
-        ..,
-        p0,
-        p1,
-        p2,
-        p3,
-        p4,
-        p5,
-        p6,
-        p7,
-        _,
-        _,
-        _,
-        _,
-        _,
-        _,
-        _,
-        _,
-    ] = trailer;
-    let contents_at = u64::from_le_bytes([p0, p1, p2, p3, p4, p5, p6, p7]);
+    let (magic, rest) = trailer.split_at(TRAILER_MAGIC.len());
+    // Behind a checksum the place of the contents, and their length.
+    let Some((place, _)) = rest.get(16..).and_then(<[u8]>::split_first_chunk) else {
+        return Ok(false);
+    };
+    let contents_at = u64::from_le_bytes(*place);
     let room = trailer_at
         .checked_sub(contents_at)
         .and_then(|room| room.checked_sub(8));
-    let (true, Some(room)) = ([m0, m1, m2, m3, m4, m5] == *TRAILER_MAGIC, room) else {
+    let (true, Some(room)) = (magic == TRAILER_MAGIC, room) else {
         return Ok(false);
     };
     let mut head = [0; 8];
@@ -155,6 +136,11 @@ mod tests {
         assert_eq!(damage(&dir.path().join("store")).unwrap(), None);
         let rows = dir.path().join("store/keyspaces/1");
         (dir, rows)
+    }
+
+    fn first_table(rows: &Path) -> fs::DirEntry {
+        let mut tables = fs::read_dir(rows.join("tables")).unwrap();
+        tables.next().unwrap().unwrap()
     }
 
     fn put(kv: &FjallKv, key: &'static [u8]) {
@@ -214,11 +200,7 @@ mod tests {
     #[test]
     fn a_node_behind_a_flipped_bit_in_a_tables_contents_does_not_abort() {
         let (dir, rows) = store();
-        let table = fs::read_dir(rows.join("tables"))
-            .unwrap()
-            .next()
-            .unwrap()
-            .unwrap();
+        let table = first_table(&rows);
         let mut bytes = fs::read(table.path()).unwrap();
         let contents = bytes
             .windows(4)
@@ -236,11 +218,7 @@ mod tests {
     #[test]
     fn a_table_of_no_bytes_is_amnesia_and_no_node_that_never_starts() {
         let (dir, rows) = store();
-        let table = fs::read_dir(rows.join("tables"))
-            .unwrap()
-            .next()
-            .unwrap()
-            .unwrap();
+        let table = first_table(&rows);
         File::create(table.path()).unwrap();
         is_amnesia_for(
             dir.path(),
