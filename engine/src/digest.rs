@@ -74,7 +74,7 @@ impl Shard {
                 effects.push(Self::answer(digest.origin, Answer::Digest(answer)));
             }
             Err(error) => {
-                self.note_store_error(&error, effects);
+                self.note_unreadable(digest.partition, &error, now, effects);
                 self.fail(digest.origin, Failure::StorageFailed, effects);
             }
         }

@@ -250,6 +250,9 @@ pub enum Note {
         /// The row.
         key: dunlin_protocol::RowKey,
     },
+    /// Some rows can't be read. If the store's files are damaged, it is to be opened anew without what can't be
+    /// read, as after [`Start::Amnesia`](dunlin_storage::Start): others hold it, and can be reached.
+    Unreadable,
     /// Two owners hold different rows at equal clocks: one of them has lost or changed some.
     ContentsDiffer {
         /// The partition.

@@ -58,6 +58,8 @@ pub struct ShardReport {
     pub clocks_behind: u64,
     /// Rows known to be damaged.
     pub damaged: u64,
+    /// Partitions of which some rows can't be read.
+    pub unreadable: u64,
     /// Partitions whose content was found equal at all owners.
     pub proven: u64,
     /// Operations in progress.

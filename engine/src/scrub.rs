@@ -9,6 +9,10 @@
 //!
 //! Clocks find what a node missed; only this finds what its disk has lost or changed. A row that is
 //! damaged is never answered as not found: reads of its partition go to other owners until it is healed.
+//!
+//! Where a stretch of rows can't be read at all, nobody knows which they are. Such a partition is passed over,
+//! counts as unreadable, and is tried again. If every partition of the node has other owners, and all of these
+//! can be reached, the driver is asked to look at the files ([`Note::Unreadable`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,6 +31,8 @@ use crate::shard::Shard;
 const FETCHES_MAX: usize = 64;
 /// Copies of a damaged row that are tried before its whole partition is refilled.
 const TRIES_MAX: u32 = 8;
+/// How long an unreadable partition is left before it is tried again, and the driver asked again.
+const UNREADABLE_MS: u64 = 10_000;
 
 /// What one owner holds of a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +53,15 @@ struct Pass {
     clock: u64,
 }
 
+/// What was done for a damaged row.
+#[derive(Clone, Copy, Debug, Default)]
+struct Tries {
+    /// How often somebody was asked for a copy.
+    asked: u32,
+    /// Copies that came and would not do. One that is late says nothing.
+    too_old: u32,
+}
+
 /// What was read, and what was found.
 #[derive(Debug, Default)]
 pub(crate) struct Scrub {
@@ -58,8 +73,11 @@ pub(crate) struct Scrub {
     mine: BTreeMap<PartitionId, Content>,
     theirs: BTreeMap<PartitionId, BTreeMap<NodeId, Content>>,
     proven: BTreeMap<PartitionId, Millis>,
-    /// Damaged rows, and how many copies were tried.
-    damaged: BTreeMap<(PartitionId, RowKey), u32>,
+    damaged: BTreeMap<(PartitionId, RowKey), Tries>,
+    /// Partitions of which some rows can't be read, and when that was last tried.
+    unreadable: BTreeMap<PartitionId, Time>,
+    /// When the driver was last asked to look at the files.
+    asked_at: Option<Time>,
 }
 
 impl Scrub {
@@ -71,6 +89,11 @@ impl Scrub {
     /// How many rows are known to be damaged.
     pub(crate) fn damaged(&self) -> u64 {
         self.damaged.len() as u64
+    }
+
+    /// How many partitions can't be read to their end.
+    pub(crate) fn unreadable(&self) -> u64 {
+        self.unreadable.len() as u64
     }
 
     /// When the contents of all owners were last found equal.
@@ -86,6 +109,7 @@ impl Scrub {
 
     pub(crate) fn forget_partition(&mut self, partition: PartitionId) {
         self.damaged.retain(|(of, _), _| *of != partition);
+        self.unreadable.remove(&partition);
         self.mine.remove(&partition);
         self.theirs.remove(&partition);
         self.proven.remove(&partition);
@@ -100,7 +124,9 @@ impl Shard {
         scrub.damaged.retain(|(of, _), _| owned.contains(of));
         scrub.proven.retain(|of, _| owned.contains(of));
         scrub.asked_for.retain(|of| owned.contains(of));
+        scrub.unreadable.retain(|of, _| owned.contains(of));
         self.fetch_damaged(effects);
+        self.ask_about_files(now, effects);
         if self.requests() == 0 {
             // How slow reads were fades where nobody reads: or the last ones of a bad hour would keep
             // an idle node from ever scrubbing again.
@@ -135,7 +161,11 @@ impl Shard {
         );
         let slice = match slice {
             Ok(slice) => slice,
-            Err(error) => return self.note_store_error(&error, effects),
+            Err(error) => {
+                self.scrub.read_at.insert(partition, now.time);
+                self.scrub.asked_for.remove(&partition);
+                return self.note_unreadable(partition, &error, now, effects);
+            }
         };
         self.counters.add_many("scrubbed_rows", slice.rows_read);
         for key in &slice.damaged {
@@ -154,6 +184,7 @@ impl Shard {
         }
         self.scrub.read_at.insert(partition, now.time);
         self.scrub.asked_for.remove(&partition);
+        self.scrub.unreadable.remove(&partition);
         let unchanged = self.state_hash(partition) == pass.clock;
         let certain = !self.scrub.has_damage(partition)
             && !self.replica.has_unclaimed(partition)
@@ -172,14 +203,47 @@ impl Shard {
         }
     }
 
-    /// The partition to read next: one that a co-owner waits for, or the one read longest ago.
+    /// A partition could not be read to its end.
+    pub(crate) fn note_unreadable(
+        &mut self,
+        partition: PartitionId,
+        error: &StoreError,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) {
+        let is_known = self.scrub.unreadable.contains_key(&partition);
+        if matches!(error, StoreError::Kv(_)) {
+            self.scrub.unreadable.insert(partition, now.time);
+        }
+        if !is_known {
+            self.note_store_error(error, effects);
+        }
+    }
+
+    /// Has the files looked at, if something can't be read and others could refill this node meanwhile.
+    fn ask_about_files(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        let is_due = |at: Time| now.time.ms_since(at) >= UNREADABLE_MS;
+        if !self.scrub.unreadable.is_empty()
+            && self.scrub.asked_at.is_none_or(is_due)
+            && self.view.can_be_refilled()
+        {
+            self.scrub.asked_at = Some(now.time);
+            effects.push(Effect::Note(Note::Unreadable));
+        }
+    }
+
+    /// The partition to read next: one that a co-owner waits for, one that could not be read, or the one
+    /// read longest ago.
     fn next_pass(&mut self, owned: &[PartitionId], now: Now) -> Option<Pass> {
         let read_at = |p: &PartitionId| self.scrub.read_at.get(p).copied();
+        let mut unreadable = self.scrub.unreadable.iter();
+        let again = unreadable.find(|(_, at)| now.time.ms_since(**at) >= UNREADABLE_MS);
+        let again = again.map(|(partition, _)| partition);
         let is_due = |p: &&PartitionId| {
             read_at(p).is_none_or(|at| now.time.ms_since(at) >= self.options.scrub_interval_ms)
         };
         let oldest = owned.iter().filter(is_due).min_by_key(|p| read_at(p));
-        let partition = *self.scrub.asked_for.first().or(oldest)?;
+        let partition = *self.scrub.asked_for.first().or(again).or(oldest)?;
         Some(Pass {
             partition,
             after: None,
@@ -277,7 +341,7 @@ impl Shard {
             self.counters.add("rows_damaged");
             let key = of.1.clone();
             effects.push(Effect::Note(Note::RowDamaged { partition, key }));
-            self.scrub.damaged.insert(of, 0);
+            self.scrub.damaged.insert(of, Tries::default());
             self.fetch_damaged(effects);
         }
     }
@@ -288,11 +352,11 @@ impl Shard {
         for ((partition, key), tries) in self.scrub.damaged.iter_mut().take(FETCHES_MAX) {
             let owners = self.view.readers(*partition).iter().copied();
             let from = self.view.nearest(owners);
-            let Some(from) = from.get(*tries as usize % from.len().max(1)) else {
+            let Some(from) = from.get(tries.asked as usize % from.len().max(1)) else {
                 continue;
             };
-            *tries += 1;
-            if *tries > TRIES_MAX {
+            tries.asked = tries.asked.wrapping_add(1);
+            if tries.too_old >= TRIES_MAX {
                 hopeless.insert(*partition);
             }
             let keys = fetches.entry((*from, *partition)).or_default();
@@ -350,9 +414,9 @@ impl Shard {
         }
         for KeyedRow { key, row } in rows {
             let of = (partition, key.clone());
-            if !self.scrub.damaged.contains_key(&of) {
+            let Some(tries) = self.scrub.damaged.get_mut(&of) else {
                 continue;
-            }
+            };
             match self.replica.heal_row(partition, key, row, clock)? {
                 Healed::Replaced => {
                     self.counters.add("rows_healed");
@@ -362,7 +426,7 @@ impl Shard {
                     self.scrub.damaged.remove(&of);
                 }
                 // The next copy may know more.
-                Healed::TooOld => {}
+                Healed::TooOld => tries.too_old += 1,
             }
         }
         Ok(())

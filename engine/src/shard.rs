@@ -532,6 +532,7 @@ impl Shard {
             filling: owned - whole,
             clocks_behind: self.clocks_behind(),
             damaged: self.scrub.damaged(),
+            unreadable: self.scrub.unreadable(),
             proven: self.proven(),
             in_flight: self.requests() as u64,
             peers: self.health.all().clone(),

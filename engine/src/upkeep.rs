@@ -53,12 +53,7 @@ impl Shard {
     }
 
     pub(crate) fn upkeep_slice(&mut self, now: Now, effects: &mut Vec<Effect>) {
-        let mut busy = false;
-        match self.replica.count_some(self.options.slice_rows) {
-            Ok(Progress::More) => busy = true,
-            Ok(Progress::Done) => {}
-            Err(error) => self.note_store_error(&error, effects),
-        }
+        let mut busy = self.replica.count_some(self.options.slice_rows) == Progress::More;
         if self.storage == StorageState::Ready {
             match self.replica.drop_some(self.options.slice_rows) {
                 Ok(Progress::More) => busy = true,

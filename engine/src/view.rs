@@ -174,6 +174,18 @@ impl View {
         node == self.me || self.peers.get(&node).is_some_and(|peer| peer.reachable)
     }
 
+    /// Whether every partition that this node holds has other owners, and all of these can be reached.
+    pub fn can_be_refilled(&self) -> bool {
+        let mut held = self
+            .partitions()
+            .iter()
+            .filter(|p| self.is_owner(self.me, *p));
+        held.all(|partition| {
+            let others = self.co_owners(partition);
+            !others.is_empty() && others.iter().all(|node| self.is_reachable(*node))
+        })
+    }
+
     /// The bucket, unless it is unknown, dropped, or was created second under its name.
     pub fn bucket(&self, id: BucketId) -> Option<&Bucket> {
         self.buckets.get(&id).filter(|bucket| !bucket.dropped)

@@ -25,6 +25,7 @@ use crate::counters::NodeCounters;
 use crate::driver::inbox::Inbox;
 use crate::driver::notes::NoteLog;
 use crate::driver::part::{Part, PartId, PartMessage};
+use crate::inspector::Inspector;
 use crate::links::PeerLinks;
 use crate::listener::clients::Asker;
 use crate::server::ServerError;
@@ -98,6 +99,7 @@ pub(crate) struct Wiring {
     pub(crate) views: Arc<ViewBoard>,
     pub(crate) counters: Arc<NodeCounters>,
     pub(crate) kv: Arc<FjallKv>,
+    pub(crate) inspector: Arc<Inspector>,
     /// Where it is said that the node has to end.
     pub(crate) failed: UnboundedSender<ServerError>,
 }
@@ -248,6 +250,11 @@ impl<P: Part> Driver<P> {
             // Inspections are answered where they are asked.
             Effect::Report { .. } => {}
             Effect::Note(note) => {
+                if note == Note::Unreadable {
+                    self.wiring
+                        .inspector
+                        .look(&self.wiring.kv, &self.wiring.failed);
+                }
                 self.ends_the_node(&note);
                 self.notes.write(note);
             }

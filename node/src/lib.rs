@@ -27,6 +27,7 @@ mod clock;
 mod counters;
 mod data_dir;
 mod driver;
+mod inspector;
 mod join;
 mod links;
 mod listener;

@@ -27,6 +27,7 @@ use crate::config::{ConfigError, ServerConfig};
 use crate::data_dir::DataDirError;
 use crate::driver::part::{PartId, PartMessage, PartReport};
 use crate::driver::{self, Parts};
+use crate::inspector::{self, Inspector};
 use crate::listener::clients::Gate;
 use crate::logging;
 use crate::server::net::Net;
@@ -132,6 +133,13 @@ pub enum ServerError {
          one refills it from the others"
     )]
     Forgot,
+    /// Files of the store are damaged. That is noted: the next start keeps what can be read, and is refilled
+    /// with the rest.
+    #[error(
+        "files of the store are damaged: this process ends, and the next one keeps what can be read and is \
+         refilled from the other nodes"
+    )]
+    Damaged,
     /// The system refuses a thread, a runtime, a signal or random numbers.
     #[error("cannot {action}: {reason}")]
     System {
@@ -186,13 +194,17 @@ pub fn run(config: &Path) -> Result<(), ServerError> {
             _ = interrupt.recv() => None,
         };
         match failed {
-            Some(ServerError::Forgot) => {
+            Some(ServerError::Forgot | ServerError::Damaged) => {
                 tracing::error!("the node starts anew, to be refilled");
                 Err(start_anew())
             }
             Some(failure) => {
                 tracing::error!(error = %failure, "the node ends");
-                Err(failure)
+                // A merge that met a damaged table is such a failure.
+                match matches!(failure, ServerError::Store(_)) && inspector::look_at(&server.kv) {
+                    true => Err(start_anew()),
+                    false => Err(failure),
+                }
             }
             None => server.stop(),
         }
@@ -250,6 +262,7 @@ impl Server {
         spawn("watchdog", &failed, move || {
             watchdog::watch(&stopwatch, &board, &stop);
         })?;
+        let inspector = Arc::new(Inspector::default());
         let spawn_part = |id: PartId, part: PartKind| {
             let wiring = driver::Wiring {
                 part: id,
@@ -260,6 +273,7 @@ impl Server {
                 views: Arc::clone(&core.views),
                 counters: Arc::clone(&core.counters),
                 kv: Arc::clone(&core.kv),
+                inspector: Arc::clone(&inspector),
                 failed: failed.clone(),
             };
             let inbox = core.parts.of(id).map(Arc::clone);

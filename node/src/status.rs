@@ -200,6 +200,7 @@ impl Desk {
             unsynced: shards.unsynced,
             in_flight: shards.in_flight,
             damaged: shards.damaged,
+            unreadable: shards.unreadable,
             proven: shards.proven,
             peers: sum.peers,
             counters: sum
@@ -242,6 +243,7 @@ impl Sum {
         sum.clocks_behind += report.clocks_behind;
         sum.in_flight += report.in_flight;
         sum.damaged += report.damaged;
+        sum.unreadable += report.unreadable;
         sum.proven += report.proven;
         for (node, health) in &report.peers {
             let worst = sum.peers.entry(*node).or_default();

@@ -55,6 +55,9 @@ pub struct NodeStatus {
     /// Rows that are known to be damaged, and being fetched from other owners.
     #[serde(skip_serializing_if = "is_zero")]
     pub damaged: u64,
+    /// Partitions of which some rows can't be read.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub unreadable: u64,
     /// Partitions whose content was found equal at all owners since the start.
     #[serde(skip_serializing_if = "is_zero")]
     pub proven: u64,

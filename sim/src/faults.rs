@@ -44,6 +44,8 @@ pub(crate) enum FaultEnd {
     Die { node: usize, life: u64, kept: usize },
     /// A process finds that its disk is older than it was.
     StartAnew { node: usize, life: u64 },
+    /// A process finds that its disk is damaged.
+    Salvage { node: usize, life: u64 },
     /// All rows of a disk can be read.
     Readable(usize),
     /// A clock is as right as it was.
@@ -62,6 +64,7 @@ enum Fault {
     Wipe,
     Clock,
     Rot,
+    LostBlock,
     Restore,
     Trap,
     Unreadable,
@@ -122,6 +125,7 @@ impl World {
             wipe,
             clock,
             rot,
+            lost_block,
             restore,
             trap,
             unreadable,
@@ -141,6 +145,7 @@ impl World {
             (Fault::Wipe, wipe),
             (Fault::Clock, clock),
             (Fault::Rot, rot),
+            (Fault::LostBlock, lost_block),
             (Fault::Restore, restore),
             (Fault::Trap, trap),
             (Fault::Unreadable, unreadable),
@@ -218,6 +223,7 @@ impl World {
                 self.nodes[node].skew_ms = rng.i64(-most * factor..=most * factor);
             }
             Fault::Rot => self.let_rot(node, rng),
+            Fault::LostBlock => self.lose_block(node, rng),
             Fault::Trap => self.nodes[node].writer.trap = Some(Trap::draw(rng, lasts)),
             Fault::Unreadable => self.let_be_unreadable(node, lasts, rng),
             Fault::SlowDisk => {
@@ -263,6 +269,7 @@ impl World {
                 self.notice(node, StorageState::Ready);
             }
             FaultEnd::StartAnew { node, life } => self.start_anew(node, life),
+            FaultEnd::Salvage { node, life } => self.salvage(node, life),
             FaultEnd::Die { node, life, kept } => {
                 if self.nodes[node].life == life {
                     self.crash(node, kept);
@@ -310,6 +317,7 @@ impl Fault {
             Self::Wipe => b"wipe",
             Self::Clock => b"clock",
             Self::Rot => b"rot",
+            Self::LostBlock => b"lost block",
             Self::Restore => b"restore",
             Self::Trap => b"trap",
             Self::Unreadable => b"unreadable",

@@ -16,8 +16,8 @@
 //! must catch. A failing run is made smaller by [`shrink`]; those that once failed are in `seeds.txt`.
 //!
 //! In about half of the seeds operators change the layout meanwhile, see `operator.rs`. In some
-//! of the others rows rot on the disk, see `rot.rs`, and disks come back older than they were, see
-//! `restore.rs`. Two reports watch calm clusters: `size.rs` and `absence.rs`.
+//! of the others rows rot on the disk, see `rot.rs`, blocks of it are lost, see `lost_block.rs`, and disks
+//! come back older than they were, see `restore.rs`. Two reports watch calm clusters: `size.rs` and `absence.rs`.
 //!
 //! What it does not do: a transport that loses a stream and its order is the only one there is.
 
@@ -29,6 +29,7 @@ mod fault_set;
 mod faults;
 mod history;
 mod ledger;
+mod lost_block;
 mod mutant;
 mod network;
 mod operator;

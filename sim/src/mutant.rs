@@ -73,6 +73,10 @@ pub enum Mutant {
     DamageStays,
     /// A damaged row is taken for absent.
     DamageAsAbsence,
+    /// Nobody looks at the files when rows can't be read.
+    DamageUnheard,
+    /// A store that was copied without what can't be read looks whole.
+    SalvageDenied,
     /// A shard takes on whatever comes.
     BoundsIgnored,
     /// Requests that are passed on are lost, now and then, for ever.
@@ -85,7 +89,7 @@ pub enum Mutant {
 
 impl Mutant {
     /// Every mutant.
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 36] = [
         Self::ReplacesDropped,
         Self::AckBeforeCommit,
         Self::RecallSilent,
@@ -116,6 +120,8 @@ impl Mutant {
         Self::OwnersRefuse,
         Self::DamageStays,
         Self::DamageAsAbsence,
+        Self::DamageUnheard,
+        Self::SalvageDenied,
         Self::BoundsIgnored,
         Self::ForwardsLost,
         Self::StampsReset,
@@ -155,6 +161,8 @@ impl Mutant {
             Self::OwnersRefuse => "owners-refuse",
             Self::DamageStays => "damage-stays",
             Self::DamageAsAbsence => "damage-as-absence",
+            Self::DamageUnheard => "damage-unheard",
+            Self::SalvageDenied => "salvage-denied",
             Self::BoundsIgnored => "bounds-ignored",
             Self::ForwardsLost => "forwards-lost",
             Self::StampsReset => "stamps-reset",
@@ -173,7 +181,8 @@ impl Mutant {
             Self::SecretWipe
             | Self::HintsVanish
             | Self::FormerHintsVanish
-            | Self::DamageAsAbsence => Checker::Survival,
+            | Self::DamageAsAbsence
+            | Self::SalvageDenied => Checker::Survival,
             Self::ForwardTwice => Checker::Counters,
             Self::AlwaysSame | Self::AmnesiaDenied | Self::RetiredEarly => Checker::Freshness,
             Self::HintsStuck => Checker::Drain,
@@ -188,7 +197,7 @@ impl Mutant {
             Self::LoserForgotten => Checker::Staged,
             Self::LackingAnswers => Checker::Answers,
             Self::OwnersRefuse => Checker::Service,
-            Self::DamageStays => Checker::Damage,
+            Self::DamageStays | Self::DamageUnheard => Checker::Damage,
             Self::BoundsIgnored => Checker::Bounds,
             Self::ForwardsLost => Checker::Liveness,
             Self::StampsReset | Self::LosersSilent => Checker::Lww,
@@ -237,7 +246,8 @@ impl Mutant {
         options.network.delay_us_max = options.network.delay_us_max.min(10_000);
         options.fault_every_ms = options.fault_every_ms.min(400);
         let faults = &mut options.faults;
-        (faults.amnesia, faults.wipe, faults.rot, faults.restore) = (0, 0, 0, 0);
+        (faults.amnesia, faults.wipe, faults.restore) = (0, 0, 0);
+        (faults.rot, faults.lost_block) = (0, 0);
         options.layouts = self.layouts();
         if options.layouts.is_some() {
             options.run_ms = options.run_ms.min(5_000);
@@ -308,6 +318,12 @@ impl Mutant {
             Self::DamageStays | Self::DamageAsAbsence => {
                 *faults = FaultWeights {
                     rot: 3,
+                    ..FaultWeights::NONE
+                };
+            }
+            Self::DamageUnheard | Self::SalvageDenied => {
+                *faults = FaultWeights {
+                    lost_block: 3,
                     ..FaultWeights::NONE
                 };
             }

@@ -160,6 +160,8 @@ pub struct FaultWeights {
     pub clock: u64,
     /// A bit of a stored row flips.
     pub rot: u64,
+    /// A stretch of rows can never be read again.
+    pub lost_block: u64,
     /// A disk is put back to an older state.
     pub restore: u64,
     /// A process or its machine dies at a step of its writer.
@@ -229,6 +231,7 @@ impl Options {
                 wipe: *pick(rng, &[0, 0, 0, 1]),
                 clock: *pick(rng, &[0, 0, 1]),
                 rot: crate::rot::draw(seed),
+                lost_block: crate::lost_block::draw(seed),
                 restore: crate::restore::draw(seed),
                 ..FaultWeights::draw_more(seed)
             },
@@ -298,9 +301,10 @@ impl Options {
             });
         }
         if self.layouts.is_some() || self.replicas < 3 {
-            self.faults.rot = 0;
-            self.left_out
-                .push("rot: another sound copy is promised only with three owners that stay");
+            (self.faults.rot, self.faults.lost_block) = (0, 0);
+            self.left_out.push(
+                "damaged rows: another sound copy is promised only with three owners that stay",
+            );
         }
         if overrides.calm {
             self.faults = FaultWeights::NONE;
@@ -324,6 +328,7 @@ impl Options {
             self.left_out
                 .push("lost disks: rows rot, and the only sound copy may be on one of these");
         }
+        crate::lost_block::adapt(self);
         crate::restore::adapt(self);
         self.promised = Promised {
             operations_max: self.engine.operations_max,
@@ -398,6 +403,7 @@ impl FaultWeights {
         wipe: 0,
         clock: 0,
         rot: 0,
+        lost_block: 0,
         restore: 0,
         trap: 0,
         unreadable: 0,

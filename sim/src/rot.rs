@@ -108,12 +108,15 @@ impl World {
     /// Whether all other owners have on their disks what this node knows of the row's partition, and the
     /// row was never damaged.
     fn may_rot(&self, node: usize, stored_key: &[u8]) -> bool {
+        let was_damaged = row_of(stored_key).is_some_and(|row| self.rot.rows.contains_key(&row));
+        !was_damaged && self.others_hold(node, stored_key)
+    }
+
+    /// Whether all other owners have on their disks what this node knows of the row's partition.
+    pub(crate) fn others_hold(&self, node: usize, stored_key: &[u8]) -> bool {
         let (Some(process), Some(row)) = (&self.nodes[node].process, row_of(stored_key)) else {
             return false;
         };
-        if self.rot.rows.contains_key(&row) {
-            return false;
-        }
         let mut replicas = process.shards.iter().map(|shard| shard.replica());
         let holds = replicas.find(|replica| replica.is_whole(row.0));
         let Some(clock) = holds.map(|replica| replica.clock(row.0)) else {

@@ -237,7 +237,8 @@ impl World {
             .nodes
             .iter()
             .filter(|n| n.standing == Standing::Serving);
-        if !serving.all(idle) || (0..self.nodes.len()).any(|node| self.has_rotten_rows(node)) {
+        let is_damaged = |node| self.has_rotten_rows(node) || self.has_lost_blocks(node);
+        if !serving.all(idle) || (0..self.nodes.len()).any(is_damaged) {
             return false;
         }
         let ends = self.ends();

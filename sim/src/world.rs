@@ -572,6 +572,7 @@ impl World {
                 let life = self.nodes[node].life;
                 self.after(1, Event::FaultEnds(FaultEnd::StartAnew { node, life }));
             }
+            Note::Unreadable => self.look_at_files(node),
             // A row that was healed may be ahead of the clock that it is under, until repair has brought
             // what the copy knew.
             Note::ContentsDiffer { partition } if self.rot.has_struck_in(partition) => {}

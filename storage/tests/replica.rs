@@ -896,7 +896,7 @@ fn counts_are_exact_again_after_an_unclean_start_while_writes_go_on() {
     assert!(replica.tally().counting);
     let mut rng = fastrand::Rng::with_seed(5);
     let mut slices = 0;
-    while replica.count_some(7).unwrap() == Progress::More {
+    while replica.count_some(7) == Progress::More {
         slices += 1;
         for _ in 0..3 {
             let key = element("s", &format!("{:03}", rng.u32(..200)));
@@ -930,7 +930,7 @@ fn a_dropped_bucket_goes_slice_by_slice_and_its_dots_stay() {
         ..single("k")
     };
     put(&mut replica, &other, "v", Replaces::Seen);
-    replica.count_some(1000).unwrap();
+    replica.count_some(1000);
     let clock = replica.clock(P).clone();
     assert_eq!(replica.drop_bucket(P, BUCKET, 20), Ok(Progress::More));
     assert_eq!(replica.drop_bucket(P, BUCKET, 20), Ok(Progress::Done));

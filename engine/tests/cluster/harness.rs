@@ -543,6 +543,16 @@ impl Cluster {
         });
     }
 
+    /// Makes the stored row of a key unreadable for good.
+    pub(crate) fn lose_a_block(&mut self, node: NodeId, bucket: &Bucket, key: &str) {
+        let kv = self.nodes[&node].kv.clone();
+        self.change_a_row(node, bucket, key, |batch, stored_key, value| {
+            // As it is, for one change is expected.
+            batch.put(dunlin_storage::Keyspace::Rows, stored_key.clone(), value);
+            kv.lose_block([stored_key]);
+        });
+    }
+
     fn change_a_row(
         &mut self,
         node: NodeId,

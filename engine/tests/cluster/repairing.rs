@@ -224,3 +224,42 @@ fn a_copy_that_two_others_contradict_is_refilled() {
     cluster.assert_converged();
     assert_eq!(cluster.siblings(node, &bucket, "k7").0, ["v"]);
 }
+
+#[test]
+fn files_are_looked_at_once_rows_cannot_be_read_and_all_others_can_be_reached() {
+    let mut cluster = Cluster::with(3, scrubbing());
+    let bucket = cluster.bucket("b", Kind::Register);
+    let (node, other) = (cluster.id(2), cluster.id(3));
+    for at in 0..20 {
+        cluster
+            .write(node, &bucket, &format!("k{at}"), blind("v"))
+            .unwrap();
+    }
+    cluster.pass_ms(3000);
+    cluster.notes.clear();
+    cluster.lose_a_block(node, &bucket, "k7");
+    cluster.cut_off(other);
+    cluster.pass_ms(60_000);
+    let asks = |cluster: &Cluster| {
+        let asks = cluster
+            .notes
+            .iter()
+            .filter(|note| **note == Note::Unreadable);
+        asks.count()
+    };
+    assert_eq!(asks(&cluster), 0, "the other one may be needed");
+    let failures = cluster.notes.iter();
+    let failures = failures.filter(|note| matches!(note, Note::StoreFailed { .. }));
+    assert_eq!(failures.count(), 1, "it is told of once");
+    cluster.join(other);
+    cluster.pass_ms(30_000);
+    assert!((1..=4).contains(&asks(&cluster)), "now and then");
+    // What the driver does.
+    let kv = cluster.nodes[&node].kv.clone();
+    kv.salvage();
+    let start = kv.open();
+    cluster.boot(node, kv, start);
+    cluster.pass_ms(30_000);
+    cluster.assert_converged();
+    assert_eq!(cluster.siblings(node, &bucket, "k7").0, ["v"]);
+}

@@ -53,6 +53,8 @@ impl NoteLog {
                 ?key,
                 "a stored row is damaged; it is fetched from another owner"
             ),
+            // What is found is told where it is looked for.
+            Note::Unreadable => {}
             Note::ContentsDiffer { partition } => tracing::error!(
                 partition = partition.0,
                 "owners with equal clocks hold different rows: a disk has lost or changed some"

@@ -30,6 +30,7 @@ fn a_cluster_serves_every_command() {
     transfer::a_reader_that_goes_away_is_no_error(&dev);
     outage::a_killed_node_is_shown_and_missed_and_catches_up(&dev);
     outage::a_disk_put_back_from_a_backup_is_recognised_and_refilled(&dev);
+    outage::a_bit_that_flips_in_a_table_is_found_and_healed(&dev);
     growth::certificates_are_made_and_never_overwritten(&dev);
     growth::nothing_is_added_where_no_cluster_runs(&dev);
     growth::a_cluster_grows_and_shrinks_by_a_node(&dev);

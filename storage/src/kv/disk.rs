@@ -29,7 +29,7 @@ use super::options::FjallOptions;
 use super::reading::{FjallSnapshot, kv_error, range};
 use super::record::{self, Continuity, Digest, Record};
 use super::space::{Backlog, Demand, SpaceGuard};
-use super::{Batch, Entry, KEY_BYTES_MAX, Keyspace, Kv, KvError, KvSnapshot, Start, open};
+use super::{Batch, Entry, KEY_BYTES_MAX, Keyspace, Kv, KvError, KvSnapshot, Start, open, salvage};
 
 /// How often a flush is looked after.
 const FLUSH_POLL: Duration = Duration::from_millis(1);
@@ -122,6 +122,26 @@ impl FjallKv {
     /// [`KvError::Io`]: the next open may not know of it.
     pub fn doubt(&self, sentence: String) -> Result<(), KvError> {
         open::add_doubt(&self.dir, sentence)
+    }
+
+    /// The tables whose bytes are not those that were written, or can't be read, a sentence for each. Reads all
+    /// of the store: as long as the disk takes for that.
+    pub fn damaged_tables(&self) -> Vec<String> {
+        salvage::damaged_tables(&self.shared)
+    }
+
+    /// Has the next open copy all that can be read of the store into a new one, and find
+    /// [`Start::Amnesia`] with these sentences. Takes as much space as the store does: what it was stays in
+    /// `store.forgotten-N`.
+    ///
+    /// # Errors
+    /// [`KvError::Full`] if there is not the space; [`KvError::Io`]. Then nothing is to happen.
+    pub fn salvage(&self, damaged: &[String]) -> Result<(), KvError> {
+        let writer = self.writer.lock();
+        // Also of a store that takes no more.
+        let writer = writer.unwrap_or_else(PoisonError::into_inner);
+        writer.space.require(self.disk_bytes())?;
+        salvage::note(&self.dir, damaged)
     }
 
     /// Syncs everything and declares the store closed in order. Reads go on, commits and syncs are
@@ -253,7 +273,8 @@ impl FjallKv {
 }
 
 impl Shared {
-    fn write(&self, batch: &Batch, record: &Record) -> fjall::Result<()> {
+    /// Writes a batch with its record.
+    pub(super) fn write(&self, batch: &Batch, record: &Record) -> fjall::Result<()> {
         let mut write = self.database.batch().durability(Some(PersistMode::Buffer));
         let mut digest = Digest::new();
         for (keyspace, key, value) in batch.iter() {

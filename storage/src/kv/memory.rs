@@ -65,6 +65,8 @@ struct State {
     reads_to_fail: u64,
     /// Rows that can't be read, though they are there.
     unreadable: Arc<BTreeSet<Bytes>>,
+    /// Those of them that never will be.
+    lost: Arc<BTreeSet<Bytes>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -197,7 +199,33 @@ impl MemoryKv {
         Arc::make_mut(&mut self.lock().unreadable).insert(row);
     }
 
-    /// Lets everything be read.
+    /// These rows can never be read again, as if a block of a table were damaged, until
+    /// [`MemoryKv::salvage`].
+    pub fn lose_block(&self, rows: impl IntoIterator<Item = Bytes>) {
+        let mut state = self.lock();
+        Arc::make_mut(&mut state.lost).extend(rows);
+        let lost = Arc::clone(&state.lost);
+        Arc::make_mut(&mut state.unreadable).extend(lost.iter().cloned());
+    }
+
+    /// Whether a block was lost.
+    #[must_use]
+    pub fn has_lost_blocks(&self) -> bool {
+        !self.lock().lost.is_empty()
+    }
+
+    /// All that can be read is copied into a new store; the next open finds [`Start::Amnesia`].
+    pub fn salvage(&self) {
+        let mut state = self.lock();
+        for row in std::mem::take(&mut state.lost).iter() {
+            state.set(Keyspace::Rows, row.clone(), None);
+        }
+        state.let_read();
+        let evidence = vec!["a table is damaged".to_owned()];
+        state.next_start = Start::Amnesia { evidence };
+    }
+
+    /// Lets everything be read but lost blocks.
     pub fn let_read(&self) {
         self.lock().let_read();
     }
@@ -256,12 +284,13 @@ impl State {
             next_start: Start::Blank,
             reads_to_fail: 0,
             unreadable: Arc::default(),
+            lost: Arc::default(),
         }
     }
 
     fn let_read(&mut self) {
         self.reads_to_fail = 0;
-        self.unreadable = Arc::default();
+        self.unreadable = Arc::clone(&self.lost);
     }
 
     /// Whether this read fails; if so, it was one of those that were to.

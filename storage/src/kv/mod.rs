@@ -19,13 +19,13 @@ mod error;
 mod inspect;
 mod journal;
 mod keyspace;
-
 mod mark;
 mod memory;
 mod open;
 mod options;
 mod reading;
 mod record;
+mod salvage;
 mod space;
 mod tables;
 

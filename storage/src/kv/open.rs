@@ -7,6 +7,7 @@
 //!   dir/mark      the highest batch that was synced                 (mark.rs)
 //!   dir/amnesia   what an earlier open found and nobody has noted yet
 //!   dir/store/    fjall; its journals are judged before it runs     (inspect.rs)
+//!   dir/salvage   tables are damaged: what can be read is copied    (salvage.rs)
 //!   dir/store.forgotten-N/   what was found damaged, the newest few
 //! ```
 //!
@@ -28,6 +29,7 @@ use super::mark::{self, Found, Mark, replace_file, sync_dir};
 use super::options::FjallOptions;
 use super::reading::kv_error;
 use super::record;
+use super::salvage;
 use super::space::SpaceGuard;
 use super::tables;
 use super::{Keyspace, KvError, Start};
@@ -57,6 +59,15 @@ pub(super) fn open(dir: &Path, options: &FjallOptions) -> Result<Opened, KvError
     let clean =
         mark::take_clean(dir).map_err(|error| KvError::io("consume the clean mark", &error))?;
     let found = Mark::open(dir).map_err(|error| KvError::io("read the mark", &error))?;
+    if let Some(damaged) = salvage::noted(dir)? {
+        let marked = match &found {
+            Found::Valid(_, sequence) => *sequence,
+            Found::Absent | Found::Damaged => 0,
+        };
+        let again = lock.try_clone();
+        let again = again.map_err(|error| KvError::io("lock the directory", &error))?;
+        replace_by_copy(dir, damaged, marked, options, again, &mut doubts)?;
+    }
     let has_store = store
         .try_exists()
         .map_err(|error| KvError::io("look for the store", &error))?;
@@ -334,6 +345,84 @@ fn judge_journals(
     Ok(inspection)
 }
 
+/// Puts a copy of all that can be read in the place of a store of which tables are damaged. A store that does
+/// not open is left for [`open_fjall`] to judge.
+fn replace_by_copy(
+    dir: &Path,
+    damaged: Vec<String>,
+    marked: u64,
+    options: &FjallOptions,
+    lock: File,
+    doubts: &mut Doubts,
+) -> Result<(), KvError> {
+    let (store, finished) = (dir.join(STORE), dir.join(salvage::FINISHED));
+    if !finished.exists() && !copy_readable(dir, &store, marked, options, lock, doubts)? {
+        return salvage::forget_note(dir);
+    }
+    // Ordering: before the copy takes the place of the store, which knows more.
+    for sentence in &damaged {
+        doubts.add(sentence.clone());
+    }
+    doubts.keep(dir)?;
+    doubts.recalled = doubts.sentences.len();
+    let moved = |error| KvError::io("put the copy in the store's place", &error);
+    // Ordering: if it is not there, an earlier open came as far as here.
+    if store.exists() {
+        fs::rename(&store, forgotten(dir, &damaged)?).map_err(moved)?;
+    }
+    fs::rename(finished, store).map_err(moved)?;
+    sync_dir(dir).map_err(moved)?;
+    salvage::forget_note(dir)
+}
+
+/// Copies all that can be read of the store; whether that could be opened.
+fn copy_readable(
+    dir: &Path,
+    store: &Path,
+    marked: u64,
+    options: &FjallOptions,
+    lock: File,
+    doubts: &mut Doubts,
+) -> Result<bool, KvError> {
+    let moved = |error| KvError::io("make place for a copy of the store", &error);
+    let unfinished = dir.join(salvage::UNFINISHED);
+    if unfinished.exists() {
+        fs::remove_dir_all(&unfinished).map_err(moved)?;
+    }
+    let journals = judge_journals(dir, store, marked, doubts)?;
+    let damage = tables::damage(store);
+    if damage
+        .map_err(|error| KvError::io("look at the tables", &error))?
+        .is_some()
+    {
+        return Ok(false);
+    }
+    let Ok((database, _)) = try_fjall(dir, store, options, Workers::None)? else {
+        return Ok(false);
+    };
+    let again = lock.try_clone();
+    let again = again.map_err(|error| KvError::io("lock the directory", &error))?;
+    let from = shared(dir, options, again, database)?;
+    let in_tables = from.last_record();
+    // Where the record can't be read, the journals and the mark know enough.
+    let in_tables = in_tables.ok().flatten().map_or(0, |last| last.sequence);
+    let known = [
+        in_tables,
+        marked,
+        journals.synced,
+        journals.last.unwrap_or(0),
+    ];
+    let last = known.into_iter().max().unwrap_or(0);
+    let (database, _) = fjall_in(&unfinished, options, Workers::AsSet)
+        .map_err(|error| kv_error("create a store", dir, error))?;
+    let to = shared(dir, options, lock, database)?;
+    salvage::copy(dir, &from, &to, last)?;
+    drop((from, to));
+    fs::rename(unfinished, dir.join(salvage::FINISHED)).map_err(moved)?;
+    sync_dir(dir).map_err(moved)?;
+    Ok(true)
+}
+
 /// Opens fjall in `store`; if what is there cannot be opened, moves it aside and begins anew.
 fn open_fjall(
     dir: &Path,
@@ -348,7 +437,7 @@ fn open_fjall(
         tables::damage(store).map_err(|error| KvError::io("look at the tables", &error))?;
     let opened = match damage {
         Some(sentence) => Err(sentence),
-        None => try_fjall(dir, store, options)?,
+        None => try_fjall(dir, store, options, Workers::AsSet)?,
     };
     let sentence = match opened {
         Ok((database, found)) => {
@@ -364,9 +453,16 @@ fn open_fjall(
     doubts.recalled = doubts.sentences.len();
     let aside = forgotten(dir, &[sentence])?;
     fs::rename(store, &aside).map_err(|error| KvError::io("move the store aside", &error))?;
-    let (database, _) =
-        fjall_in(store, options).map_err(|error| kv_error("create a store", dir, error))?;
+    let (database, _) = fjall_in(store, options, Workers::AsSet)
+        .map_err(|error| kv_error("create a store", dir, error))?;
     shared(dir, options, lock, database)
+}
+
+/// Whether a database flushes and merges by itself.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Workers {
+    AsSet,
+    None,
 }
 
 /// Opens or creates the database, or says in a sentence what damage is in the way.
@@ -374,10 +470,11 @@ fn try_fjall(
     dir: &Path,
     store: &Path,
     options: &FjallOptions,
+    workers: Workers,
 ) -> Result<Result<(Database, usize), String>, KvError> {
     // fjall asserts what it expects of its files, and damage can break an assertion. What it leaves
     // behind then is dropped unseen.
-    let attempt = catch_unwind(AssertUnwindSafe(|| fjall_in(store, options)));
+    let attempt = catch_unwind(AssertUnwindSafe(|| fjall_in(store, options, workers)));
     let sentence = match attempt {
         Ok(Ok(opened)) => return Ok(Ok(opened)),
         Ok(Err(fjall::Error::InvalidVersion(Some(version)))) => {
@@ -420,11 +517,19 @@ fn try_fjall(
 }
 
 /// Opens or creates the database and says how many keyspaces it has.
-fn fjall_in(store: &Path, options: &FjallOptions) -> fjall::Result<(Database, usize)> {
+fn fjall_in(
+    store: &Path,
+    options: &FjallOptions,
+    workers: Workers,
+) -> fjall::Result<(Database, usize)> {
+    let threads = match workers {
+        Workers::AsSet => options.worker_threads.max(1),
+        Workers::None => 0,
+    };
     let database = Database::builder(store)
         .cache_size(options.cache_bytes)
         .max_journaling_size(options.journals())
-        .worker_threads(options.worker_threads.max(1))
+        .worker_threads_unchecked(threads)
         .open()?;
     let keyspaces = database.keyspace_count();
     Ok((database, keyspaces))

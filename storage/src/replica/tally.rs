@@ -124,26 +124,27 @@ impl Replica {
         tally
     }
 
-    /// Counts up to so many rows and log entries further, if anything is left to count.
-    ///
-    /// # Errors
-    /// [`StoreError::Kv`]: what was counted so far stands.
-    pub fn count_some(&mut self, rows_max: usize) -> Result<Progress, StoreError> {
+    /// Counts up to so many rows and log entries further, if anything is left to count. What can't be read
+    /// stays uncounted until it can: the [scrub](Self::scrub) tells of it.
+    pub fn count_some(&mut self, rows_max: usize) -> Progress {
         let mut budget = rows_max.max(1);
+        let mut unreadable = false;
         let partitions: Vec<PartitionId> = self.partitions.keys().copied().collect();
         for partition in partitions {
             for keyspace in [Keyspace::Rows, Keyspace::Log] {
                 if budget == 0 {
-                    return Ok(Progress::More);
+                    return Progress::More;
                 }
-                budget -= self.count_slice(partition, keyspace, budget)?;
+                match self.count_slice(partition, keyspace, budget) {
+                    Ok(met) => budget -= met,
+                    Err(_) => unreadable = true,
+                }
             }
         }
-        Ok(if self.tally().counting {
-            Progress::More
-        } else {
-            Progress::Done
-        })
+        match self.tally().counting && !unreadable {
+            true => Progress::More,
+            false => Progress::Done,
+        }
     }
 
     /// Returns how many entries it met.

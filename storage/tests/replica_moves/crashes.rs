@@ -84,7 +84,7 @@ impl Node {
                 self.retire(at);
             }
             58..66 => drop(self.replica.drop_some(self.rng.usize(1..4)).unwrap()),
-            66..70 => drop(self.replica.count_some(2).unwrap()),
+            66..70 => drop(self.replica.count_some(2)),
             70..73 => self.replica.checkpoint(),
             73..90 => self.commit(),
             90..94 => {

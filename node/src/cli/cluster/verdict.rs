@@ -44,6 +44,8 @@ struct Behind {
     unsynced: u64,
     /// Rows that are damaged.
     damaged: u64,
+    /// Partitions of which some rows can't be read.
+    unreadable: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,14 +76,15 @@ impl Verdict {
                     refilling: status.filling.saturating_sub(gains as u64),
                     unsynced: status.unsynced,
                     damaged: status.damaged,
+                    unreadable: status.unreadable,
                 }
             })
             .collect();
         let down = shape.down();
-        // What is being refilled is no copy to count on.
-        let refilling = answered.iter().zip(&behind);
-        let refilling = refilling.filter(|(_, behind)| behind.refilling > 0);
-        let without: BTreeSet<NodeId> = refilling.map(|(status, _)| status.node).collect();
+        // What is being refilled, or can't be read, is no copy to count on.
+        let partial = answered.iter().zip(&behind);
+        let partial = partial.filter(|(_, behind)| behind.refilling + behind.unreadable > 0);
+        let without: BTreeSet<NodeId> = partial.map(|(status, _)| status.node).collect();
         let without: BTreeSet<NodeId> = without.union(&down).copied().collect();
         let mut tolerance = Tolerance::of(&to.layout, &without);
         for older in state.layouts.iter().skip(1) {
@@ -204,6 +207,11 @@ impl Behind {
                 "damaged row to fetch",
                 "damaged rows to fetch",
             ),
+            (
+                self.unreadable,
+                "partition that can't be read",
+                "partitions that can't be read",
+            ),
         ];
         let parts = parts.into_iter().filter(|(number, ..)| *number > 0);
         let parts: Vec<String> = parts
@@ -259,6 +267,11 @@ fn reasons(
             "damaged row is being fetched from another owner",
             "damaged rows are being fetched from other owners",
         ),
+        (
+            sum(|b| b.unreadable),
+            "partition has rows that can't be read at one of its owners",
+            "partitions have rows that can't be read at one of their owners",
+        ),
     ];
     let sums = sums.into_iter().filter(|(number, ..)| *number > 0);
     reasons.extend(sums.map(|(number, one, many)| counted(number, one, many)));
@@ -311,6 +324,22 @@ mod tests {
                 "tolerates: 0 nodes or 0 zones by majority; 1 node or 1 zone by last copy",
                 "behind:    n1: 16 comparisons with other owners, 5 hints for others; n2: 1 batch to sync, \
                  2 damaged rows to fetch",
+                "change:    none is running",
+            ]
+        );
+    }
+
+    #[test]
+    fn an_owner_that_cannot_read_all_its_rows_is_no_copy_to_count_on() {
+        let mut shape = samples::shape(samples::state(3), &[]);
+        status(&mut shape, "n2").unreadable = 1;
+        assert_eq!(
+            lines(&shape),
+            [
+                "writes:    not every write is at all its owners: 1 partition has rows that can't be read at one \
+                 of its owners",
+                "tolerates: 0 nodes or 0 zones by majority; 1 node or 1 zone by last copy",
+                "behind:    n2: 1 partition that can't be read",
                 "change:    none is running",
             ]
         );
