@@ -5,8 +5,11 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
 use dunlin_crdt::Kind;
-use dunlin_protocol::request::{Query, Read as ReadRequest, Request, Write, WriteOp};
-use dunlin_protocol::response::{Answer, Found};
+use dunlin_decide::seen::ReadError;
+use dunlin_protocol::request::{
+    Keys as KeysRequest, Page, Query, Read as ReadRequest, Request, Write, WriteOp,
+};
+use dunlin_protocol::response::{Answer, Found, ReadAnswer};
 use dunlin_protocol::{Bucket as BucketInfo, Failure};
 use dunlin_ring::BucketId;
 use tokio::time::Instant;
@@ -15,12 +18,13 @@ use crate::client::{open_bucket, unexpected};
 use crate::cluster::Cluster;
 use crate::cluster::call::{Call, Place};
 use crate::cluster::run::Reply;
-use crate::decide::retry::Ended;
 use crate::error::Error;
 use crate::handles::{Counter, Extreme, Flag, Lww, Map, Register, Set, Target};
 use crate::options::Options;
 use crate::pages::Keys;
 use crate::receipt::{Copy, Read, ReadInfo, Receipt};
+use crate::session::{SharedSeen, lock};
+use dunlin_decide::retry::Ended;
 
 /// A handle on a bucket, cheap to clone. It gives handles on keys, typed by the bucket's kind.
 ///
@@ -32,6 +36,7 @@ pub struct Bucket {
     /// Guards what is known of the bucket; held to clone or to replace it.
     info: Arc<RwLock<Arc<BucketInfo>>>,
     options: Options,
+    session: Option<SharedSeen>,
 }
 
 impl Bucket {
@@ -40,7 +45,14 @@ impl Bucket {
             cluster,
             info: Arc::new(RwLock::new(Arc::new(info))),
             options,
+            session: None,
         }
+    }
+
+    /// The same bucket, in a session.
+    pub(crate) fn in_session(mut self, seen: SharedSeen) -> Self {
+        self.session = Some(seen);
+        self
     }
 
     /// What is known of the bucket.
@@ -153,6 +165,7 @@ impl Bucket {
     }
 
     pub(crate) async fn write(&self, key: &Bytes, op: WriteOp) -> Result<Receipt, Error> {
+        self.make_room(key).await?;
         let request = Request::Write(Write {
             bucket: self.info().id,
             key: key.clone(),
@@ -183,6 +196,7 @@ impl Bucket {
             key: key.clone(),
             query,
             options: self.options.read,
+            seen: None,
         });
         self.ask(request).await.and_then(read_answer)
     }
@@ -191,6 +205,7 @@ impl Bucket {
     /// has not heard of it yet, once more.
     pub(crate) async fn ask(&self, mut request: Request) -> Result<Reply, Error> {
         let timeout = self.options.timeout;
+        self.say_seen(&mut request);
         let call = Call::new(&request, self.place(&request), timeout)?;
         let deadline = call.deadline;
         match self.cluster.run(&call).await {
@@ -198,7 +213,8 @@ impl Bucket {
                 failure: Failure::NoSuchBucket,
                 ..
             }) => {}
-            ended => return ended,
+            Ok(reply) => return self.learn(&request, reply),
+            Err(error) => return Err(error),
         }
         let id = self.reopen(deadline).await?;
         match &mut request {
@@ -216,14 +232,90 @@ impl Bucket {
             | Request::Cluster(_)
             | Request::Compact => {}
         }
+        self.say_seen(&mut request);
         // It exists: a node that does not know it will in a moment.
         let call = Call::new(&request, self.place(&request), timeout)?
             .until(deadline)
             .no_such_bucket_is(Ended::NotNow);
-        self.cluster
-            .run(&call)
-            .await
-            .map_err(|error| error.about_bucket(&self.info().name))
+        match self.cluster.run(&call).await {
+            Ok(reply) => self.learn(&request, reply),
+            Err(error) => Err(error.about_bucket(&self.info().name)),
+        }
+    }
+
+    /// Says in a read what its session has seen.
+    fn say_seen(&self, request: &mut Request) {
+        if let Some(session) = &self.session
+            && let Place::Partition(partition) = self.place(request)
+            && let Request::Read(ReadRequest { seen, .. }) | Request::Keys(KeysRequest { seen, .. }) =
+                request
+        {
+            *seen = Some(lock(session).of(partition));
+        }
+    }
+
+    /// Lets the session know what was answered, before anybody else does.
+    fn learn(&self, request: &Request, reply: Reply) -> Result<Reply, Error> {
+        let (Some(session), Place::Partition(partition)) = (&self.session, self.place(request))
+        else {
+            return Ok(reply);
+        };
+        let learnt = match (request, &reply.answer) {
+            (Request::Write(_), Answer::Written(receipt)) => lock(session)
+                .wrote(partition, &receipt.context)
+                .map_err(ReadError::Token),
+            (
+                Request::Read(ReadRequest {
+                    seen: Some(said), ..
+                })
+                | Request::Keys(KeysRequest {
+                    seen: Some(said), ..
+                }),
+                Answer::Read(ReadAnswer {
+                    seen: Some(now), ..
+                }),
+            ) => lock(session).read(partition, said, now),
+            _ => return Ok(reply),
+        };
+        match learnt {
+            Ok(()) => Ok(reply),
+            Err(ReadError::Full(full)) => Err(Error::SessionFull(full)),
+            Err(ReadError::Token(_)) => Err(unexpected(reply, "request in a session")),
+        }
+    }
+
+    /// Before a write in a session that has written much without reading: a read tells what need not be
+    /// remembered any more.
+    async fn make_room(&self, key: &Bytes) -> Result<(), Error> {
+        let Some(session) = &self.session else {
+            return Ok(());
+        };
+        let info = self.info();
+        let partitions = self.cluster.view().layout.partitions();
+        let partition = partitions.partition_of(info.id, key);
+        if lock(session).is_long(partition) {
+            let first = Page {
+                after: None,
+                limit: 1,
+            };
+            let query = match info.kind.single_row() {
+                Some(_) => Query::Value,
+                None => Query::Count(first),
+            };
+            let timeout = self.options.timeout / 4;
+            let shorter = self.clone().with_options(self.options.timeout(timeout));
+            let request = Request::Read(ReadRequest {
+                bucket: info.id,
+                key: key.clone(),
+                query,
+                options: self.options.read,
+                seen: None,
+            });
+            // If it fails there may be room all the same.
+            let _ = shorter.ask(request).await;
+        }
+        let room = lock(session).check_room(partition);
+        room.map_err(Error::SessionFull)
     }
 
     /// Looks the bucket up again by its name.

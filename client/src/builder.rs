@@ -21,10 +21,10 @@ use crate::client::Client;
 use crate::cluster::dial::{Dialer, Expected};
 use crate::cluster::{Cluster, Entropy};
 use crate::cluster_file::{ClusterFile, ClusterFileError, is_host_and_port};
-use crate::decide::backoff::Backoff;
 use crate::options::Options;
 use crate::tls::{ClusterName, Identity, IdentityFiles, TlsError};
 use crate::transport::Requester;
+use dunlin_decide::backoff::Backoff;
 
 /// How long to look for a node, unless told otherwise.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);

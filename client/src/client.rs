@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use dunlin_crdt::Kind;
+use dunlin_decide::seen::Seen;
 use dunlin_protocol::cluster::{ClusterRequest, ClusterState};
 use dunlin_protocol::explain::KeyReport;
 use dunlin_protocol::request::{Explain, Request};
 use dunlin_protocol::response::Answer;
 use dunlin_protocol::status::{NodeStatus, PartitionDigest};
 use dunlin_protocol::{Bucket as BucketInfo, BucketDefaults, BucketName};
-use dunlin_ring::{BucketId, Layout, NodeId, PartitionId};
+use dunlin_ring::{BucketId, Layout, NodeId, PartitionCount, PartitionId};
 use tokio::time::timeout;
 
 use crate::bucket::Bucket;
@@ -20,10 +21,11 @@ use crate::builder::ClientBuilder;
 use crate::cluster::Cluster;
 use crate::cluster::call::{Call, Place};
 use crate::cluster::run::Reply;
-use crate::decide::retry::Ended;
 use crate::error::Error;
 use crate::node_ref::NodeRef;
 use crate::options::Options;
+use crate::session::Session;
+use dunlin_decide::retry::Ended;
 
 /// How long to wait for nodes to take note that the client closes.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -84,6 +86,10 @@ impl Client {
         ClientBuilder::new()
     }
 
+    pub(crate) fn partitions(&self) -> PartitionCount {
+        self.cluster.view().layout.partitions()
+    }
+
     pub(crate) fn new(cluster: Arc<Cluster>, options: Options) -> Self {
         Self { cluster, options }
     }
@@ -105,6 +111,11 @@ impl Client {
         let name = bucket_name(name)?;
         let info = open_bucket(&self.cluster, &name, self.options.timeout).await?;
         Ok(Bucket::new(self.cluster.clone(), info, self.options))
+    }
+
+    /// Begins a session: see [`Session`].
+    pub fn session(&self) -> Session {
+        Session::new(self.clone(), Seen::new(self.partitions()))
     }
 
     /// Creates a bucket. If there is one already that is the same in every respect, that is fine.

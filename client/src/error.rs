@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use dunlin_crdt::{FieldPath, Kind};
+use dunlin_decide::seen::SessionFull;
 use dunlin_protocol::{BucketName, DataEffect, Failure};
 use thiserror::Error;
 
@@ -109,6 +110,9 @@ pub enum Error {
         /// What it had been asked.
         question: &'static str,
     },
+    /// Not applied: a write was not sent, or a read is not shown. The session has seen more than it can remember.
+    #[error("{0}; nothing was written")]
+    SessionFull(SessionFull),
     /// Not applied: nothing was sent. The request cannot be encoded; a defect of this library.
     #[error("the request cannot be encoded: {reason}")]
     Encoding {
@@ -128,6 +132,7 @@ impl Error {
             | Self::NoSuchNode { .. }
             | Self::Refused { .. }
             | Self::Unreachable { .. }
+            | Self::SessionFull(_)
             | Self::Encoding { .. } => DataEffect::NotApplied,
             Self::Timeout { effect, .. } => *effect,
             Self::Unknown { .. } | Self::Incomplete { .. } | Self::Unexpected { .. } => {
@@ -163,6 +168,7 @@ impl Error {
             | Self::NoSuchNode { .. }
             | Self::Unreachable { .. }
             | Self::Unexpected { .. }
+            | Self::SessionFull(_)
             | Self::Encoding { .. } => &[],
         }
     }

@@ -37,6 +37,11 @@
 //! always for reads, under the same request id for writes that have the same effect twice, never for
 //! increments and removals. [`decide::retry`] has the table and the reasons.
 //!
+//! # Sessions
+//!
+//! [`Client::session`] gives the same handles, whose reads show what the session has written and read before,
+//! whatever node answers: see [`Session`].
+//!
 //! # What an error means
 //!
 //! [`Error::effect`] is `NotApplied` if nothing was written and nothing will be, and `Unknown` if it may
@@ -50,7 +55,6 @@
 //! the runtime that the client was connected on; measured, a current-thread runtime costs least.
 
 pub mod cluster_file;
-pub mod decide;
 pub mod tls;
 pub mod transport;
 
@@ -64,10 +68,14 @@ mod node_ref;
 mod options;
 mod pages;
 mod receipt;
+mod session;
+
+pub use dunlin_decide as decide;
 
 pub use bucket::Bucket;
 pub use builder::{ClientBuilder, ConnectError};
 pub use client::{Client, Compacted, Created, NodeView};
+pub use dunlin_decide::seen::{SessionFull, TokenError};
 pub use error::{Asked, Attempt, AttemptEnd, Error};
 pub use handles::{
     Changes, Counter, Extreme, Field, FieldEntry, FieldValue, Flag, Lww, Map, Register, Set,
@@ -76,6 +84,7 @@ pub use node_ref::NodeRef;
 pub use options::{Options, TIMEOUT_DEFAULT};
 pub use pages::{Elements, Fields, Keys};
 pub use receipt::{Copy, Latest, Read, ReadInfo, Receipt, Siblings};
+pub use session::Session;
 
 pub use bytes::Bytes;
 pub use dunlin_crdt::{FieldKind, FieldPath, Hlc, Kind, PathError};

@@ -6,6 +6,7 @@
 //!         ── R answered ─> join and answer, then read repair
 //!            └─ more dots than some owner was asked about: ask that one again, about all of them
 //!         ── no owner left, sloppy ─> ask fallbacks for the hints they keep
+//!         ── in a session, and it has seen more than that ─> ask on, see `session`
 //!         ── deadline ─> ReadTimeout
 //! ```
 //!
@@ -50,8 +51,8 @@ pub(crate) enum Question {
 /// What happens with what was read.
 #[derive(Debug)]
 pub(crate) enum Then {
-    /// It is shown to a client.
-    Show(Origin),
+    /// It is shown to a client, whose session has seen this much, if it has one.
+    Show(Origin, Option<Clock>),
     /// A write replaces it.
     Write(Box<PreparedWrite>),
 }
@@ -74,6 +75,8 @@ pub(crate) struct OwnerSays {
     pub(crate) node: NodeId,
     pub(crate) rows: BTreeMap<RowKey, Row>,
     pub(crate) clock: Clock,
+    /// Dots that it holds besides, of those that it was asked about.
+    pub(crate) holds: Clock,
     pub(crate) coverage: Coverage,
     pub(crate) complete_to: Option<RowKey>,
 }
@@ -92,8 +95,13 @@ pub(crate) struct GatherOp {
     counts_itself: bool,
     pub(crate) says: Vec<OwnerSays>,
     pub(crate) hints: Vec<(NodeId, Vec<RowEvent>)>,
+    /// Dots of other keys that hints are known of.
+    pub(crate) hints_hold: Clock,
+    /// Whether hints were looked for because of what the session has seen.
+    pub(crate) has_searched_hints: bool,
+    fallbacks: Fallbacks,
     /// Asked, and silent so far.
-    waiting: Vec<NodeId>,
+    pub(crate) waiting: Vec<NodeId>,
     /// Owners that are not asked yet, nearest first.
     owners_left: VecDeque<NodeId>,
     /// Fallbacks that are not asked yet.
@@ -121,17 +129,8 @@ impl Shard {
         let owners = self.view.readers(partition);
         let counts_itself = owners.contains(&me) && self.counts_for_reads(partition);
         let owners_left: VecDeque<NodeId> = self.nearest(owners.iter().copied()).into();
-        // Hints of many keys are not searched: a listing of keys needs owners.
-        let searches_hints = !matches!(
-            &question,
-            Question::Range {
-                range: RowRange {
-                    scope: RangeScope::Keys { .. },
-                    ..
-                },
-                ..
-            }
-        );
+        // A listing of keys needs owners.
+        let searches_hints = question.has_hints();
         let enough =
             owners_left.len() + usize::from(counts_itself) >= needs.nodes.max(needs.owners);
         let use_hints = searches_hints && !enough && needs.fallbacks == Fallbacks::Allowed;
@@ -157,14 +156,16 @@ impl Shard {
             counts_itself,
             says: Vec::new(),
             hints: Vec::new(),
+            hints_hold: Clock::new(),
+            has_searched_hints: false,
+            fallbacks: needs.fallbacks,
             waiting: Vec::new(),
             owners_left,
             fallbacks_left,
             asked: BTreeMap::new(),
         };
         if use_hints && !owners.contains(&me) {
-            let events = self.own_hints(&gather.question, partition, effects);
-            gather.hints.push((me, events));
+            self.take_own_hints(&mut gather, effects);
         }
         self.counters.add("reads");
         let op = self.new_op();
@@ -182,7 +183,12 @@ impl Shard {
     }
 
     /// Asks the next owner; false if all have been.
-    fn ask_next(&mut self, op: PeerOp, gather: &mut GatherOp, effects: &mut Vec<Effect>) -> bool {
+    pub(crate) fn ask_next(
+        &mut self,
+        op: PeerOp,
+        gather: &mut GatherOp,
+        effects: &mut Vec<Effect>,
+    ) -> bool {
         let Some(node) = gather.owners_left.pop_front() else {
             return false;
         };
@@ -206,7 +212,8 @@ impl Shard {
                     }
                 }
                 gather.asked.insert(node, asked.clone());
-                OperationMessage::Compare { rows: asked }
+                let seen = self.seen_elsewhere(gather);
+                OperationMessage::Compare { rows: asked, seen }
             }
             Question::Range {
                 range,
@@ -227,7 +234,7 @@ impl Shard {
         true
     }
 
-    fn ask_for_hints(
+    pub(crate) fn ask_for_hints(
         &mut self,
         op: PeerOp,
         gather: &mut GatherOp,
@@ -235,27 +242,28 @@ impl Shard {
         effects: &mut Vec<Effect>,
     ) {
         for (key, scope) in hint_questions(&gather.question) {
-            let message = OperationMessage::ReadHints { key, scope };
+            let seen = self.seen_elsewhere(gather);
+            let message = OperationMessage::ReadHints { key, scope, seen };
             effects.push(send_operation(node, gather.partition, op, message));
         }
         gather.waiting.push(node);
     }
 
-    fn own_hints(
-        &mut self,
-        question: &Question,
-        partition: PartitionId,
-        effects: &mut Vec<Effect>,
-    ) -> Vec<RowEvent> {
-        let owners = self.view.owners(partition);
+    /// Joins in the hints that this node keeps itself.
+    pub(crate) fn take_own_hints(&mut self, gather: &mut GatherOp, effects: &mut Vec<Effect>) {
+        let owners = self.view.owners(gather.partition);
         let mut events = Vec::new();
-        for (key, scope) in hint_questions(question) {
+        for (key, scope) in hint_questions(&gather.question) {
             match self.replica.hint_events(&owners, &key, scope) {
                 Ok(found) => events.extend(found),
                 Err(error) => self.note_store_error(&error, effects),
             }
         }
-        events
+        gather.hints.push((self.view.me, events));
+        match self.hinted_dots(gather.partition, &self.seen_elsewhere(gather)) {
+            Ok(held) => gather.hints_hold.join(&held),
+            Err(error) => self.note_store_error(&error, effects),
+        }
     }
 
     pub(crate) fn gather_answered(
@@ -270,11 +278,12 @@ impl Shard {
         let was_asked = gather.waiting.contains(&from);
         let by_key = |rows: Vec<KeyedRow>| rows.into_iter().map(|r| (r.key, r.row)).collect();
         match message {
-            OperationMessage::Compared { rows, clock } if was_asked => {
+            OperationMessage::Compared { rows, clock, holds } if was_asked => {
                 gather.says.push(OwnerSays {
                     node: from,
                     rows: by_key(rows),
                     clock,
+                    holds,
                     coverage: Coverage::Differences,
                     complete_to: None,
                 });
@@ -290,12 +299,14 @@ impl Shard {
                     node: from,
                     rows,
                     clock,
+                    holds: Clock::new(),
                     coverage,
                     complete_to,
                 });
             }
-            OperationMessage::HintsRead { events } if was_asked => {
-                gather.hints.push((from, events))
+            OperationMessage::HintsRead { events, holds } if was_asked => {
+                gather.hints_hold.join(&holds);
+                gather.hints.push((from, events));
             }
             OperationMessage::Refused(_) if was_asked => {
                 self.ask_next(op, &mut gather, effects);
@@ -327,7 +338,7 @@ impl Shard {
     fn settle_gather(
         &mut self,
         op: PeerOp,
-        gather: Box<GatherOp>,
+        mut gather: Box<GatherOp>,
         now: Now,
         effects: &mut Vec<Effect>,
     ) {
@@ -338,24 +349,34 @@ impl Shard {
             .filter(|(_, events)| !events.is_empty())
             .count();
         let enough_owners = owners >= gather.needed_owners;
-        if enough_owners && owners >= gather.needed {
-            return self.complete_if_sure(gather, Vec::new(), now, effects);
-        }
-        let nobody_left = gather.waiting.is_empty() && gather.owners_left.is_empty();
-        if nobody_left && enough_owners && shown > 0 && owners + shown >= gather.needed {
+        let needed = gather.needed;
+        let nobody_left =
+            |gather: &GatherOp| gather.waiting.is_empty() && gather.owners_left.is_empty();
+        let enough = if enough_owners && owners >= needed {
+            Some(Vec::new())
+        } else if nobody_left(&gather) && enough_owners && shown > 0 && owners + shown >= needed {
             let from = gather.hints.iter().filter(|(_, events)| !events.is_empty());
-            let fallbacks = from.map(|(node, _)| *node).collect();
-            return self.complete_if_sure(gather, fallbacks, now, effects);
+            Some(from.map(|(node, _)| *node).collect())
+        } else {
+            None
+        };
+        if let Some(fallbacks) = enough {
+            if self.unreflected(&gather).is_empty() {
+                return self.complete_if_sure(gather, fallbacks, now, effects);
+            }
+            self.ask_for_seen(op, &mut gather, effects);
+            // What this node keeps itself may do.
+            if self.unreflected(&gather).is_empty() {
+                return self.settle_gather(op, gather, now, effects);
+            }
         }
-        if nobody_left {
+        if nobody_left(&gather) {
             return self.give_up(*gather, effects);
         }
         let hedge = now.time.plus_ms(self.hedge_after_ms());
-        let at = if gather.owners_left.is_empty() {
-            gather.deadline
-        } else {
-            hedge
-        };
+        let may_ask_more = !gather.owners_left.is_empty()
+            || (!gather.has_searched_hints && !self.unreflected(&gather).is_empty());
+        let at = if may_ask_more { hedge } else { gather.deadline };
         let at = at.min(gather.deadline);
         effects.push(Effect::SetTimer {
             id: TimerId::Operation(op.0),
@@ -401,6 +422,7 @@ impl Shard {
         for node in unsure {
             let message = OperationMessage::Compare {
                 rows: shown.clone(),
+                seen: self.seen_elsewhere(&gather),
             };
             effects.push(send_operation(node, gather.partition, op, message));
             gather.asked.insert(node, shown.clone());
@@ -439,7 +461,11 @@ impl Shard {
             answered.push(self.view.me);
         }
         let needed = gather.needed.max(gather.needed_owners) as u8;
-        let failure = if gather.waiting.is_empty() {
+        let missing = self.unreflected(&gather).len();
+        let failure = if missing > 0 && answered.len() >= usize::from(needed) {
+            self.counters.add("session_behind");
+            Failure::BehindSession { missing, answered }
+        } else if gather.waiting.is_empty() {
             Failure::Unavailable {
                 needed,
                 reachable: answered,
@@ -475,9 +501,16 @@ impl Shard {
                 return self.fail(gather.then.origin(), Failure::StorageFailed, effects);
             }
         };
+        let seen = match self.seen_now(&gather) {
+            Ok(seen) => seen,
+            Err(error) => {
+                self.note_store_error(&error, effects);
+                return self.fail(gather.then.origin(), Failure::StorageFailed, effects);
+            }
+        };
         let origin = match gather.then {
             Then::Write(write) => return self.resume_write(*write, found, now, effects),
-            Then::Show(origin) => origin,
+            Then::Show(origin, _) => origin,
         };
         let mut owners: Vec<NodeId> = gather.says.iter().map(|says| says.node).collect();
         if gather.counts_itself {
@@ -505,6 +538,7 @@ impl Shard {
                 found,
                 owners,
                 fallbacks,
+                seen,
             }),
         ));
     }
@@ -514,6 +548,19 @@ impl GatherOp {
     /// The partition that is read.
     pub(crate) fn partition(&self) -> PartitionId {
         self.partition
+    }
+
+    /// What the session has seen for which it is read, if there is one.
+    pub(crate) fn seen(&self) -> Option<&Clock> {
+        match &self.then {
+            Then::Show(_, seen) => seen.as_ref(),
+            Then::Write(_) => None,
+        }
+    }
+
+    /// Whether fallbacks may be asked.
+    pub(crate) fn allowed(&self) -> Fallbacks {
+        self.fallbacks
     }
 
     /// Where its answer goes.
@@ -552,7 +599,7 @@ impl GatherOp {
 impl Then {
     fn origin(&self) -> Origin {
         match self {
-            Self::Show(origin) => *origin,
+            Self::Show(origin, _) => *origin,
             Self::Write(write) => write.origin,
         }
     }

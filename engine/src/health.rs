@@ -175,7 +175,10 @@ impl Shard {
             let sent = now.time;
             self.operations
                 .insert(op, Operation::Probe(Probe { node, sent }));
-            let message = OperationMessage::Compare { rows: Vec::new() };
+            let message = OperationMessage::Compare {
+                rows: Vec::new(),
+                seen: dunlin_crdt::Clock::new(),
+            };
             effects.push(send_operation(node, partition, op, message));
             effects.push(Effect::SetTimer {
                 id: TimerId::Operation(op.0),

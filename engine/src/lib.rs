@@ -40,6 +40,7 @@ mod reshape;
 mod scan;
 mod scrub;
 mod serve;
+mod session;
 mod shard;
 mod show;
 mod swim;

@@ -2,7 +2,7 @@
 //! [`gather`](crate::gather) asks the owners.
 
 use bytes::Bytes;
-use dunlin_crdt::{FieldPath, RowKind};
+use dunlin_crdt::{Clock, FieldPath, RowKind};
 use dunlin_protocol::limits::{KEY_BYTES_MAX, SUBKEY_BYTES_MAX};
 use dunlin_protocol::peer::{RangeScope, RowRange};
 use dunlin_protocol::request::{Keys, Query, Read, ReadOptions, Request};
@@ -13,6 +13,7 @@ use crate::changes::check_size;
 use crate::gather::{Needs, Question, Then};
 use crate::io::{Effect, Now, Time};
 use crate::scan::Shape;
+use crate::session;
 use crate::shard::{Origin, Shard, page_limit, query_page};
 
 impl Shard {
@@ -80,9 +81,10 @@ impl Shard {
         };
         let partition = self.partition_of(read.bucket, &read.key);
         let (bucket, options) = (read.bucket, read.options);
+        let seen = session::parse(read.seen.as_ref())?;
         let request = Request::Read(read);
         self.read_or_forward(
-            origin, partition, bucket, options, question, request, deadline, now, effects,
+            origin, partition, bucket, options, seen, question, request, deadline, now, effects,
         )
     }
 
@@ -113,9 +115,10 @@ impl Shard {
             shape: Shape::Keys,
         };
         let (partition, bucket, options) = (keys.partition, keys.bucket, keys.options);
+        let seen = session::parse(keys.seen.as_ref())?;
         let request = Request::Keys(keys);
         self.read_or_forward(
-            origin, partition, bucket, options, question, request, deadline, now, effects,
+            origin, partition, bucket, options, seen, question, request, deadline, now, effects,
         )
     }
 
@@ -129,6 +132,7 @@ impl Shard {
         partition: PartitionId,
         bucket: BucketId,
         options: ReadOptions,
+        seen: Option<Clock>,
         question: Question,
         request: Request,
         deadline: Time,
@@ -160,7 +164,7 @@ impl Shard {
                 (true, _) => {}
             }
         }
-        let then = Then::Show(origin);
+        let then = Then::Show(origin, seen);
         let needs = Needs {
             nodes: needed,
             owners: needed_owners,

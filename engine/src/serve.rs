@@ -48,18 +48,22 @@ impl Shard {
                 }
                 Err(refusal) => Err(refusal),
             },
-            OperationMessage::Compare { rows } => self.compare(partition, &rows, effects),
+            OperationMessage::Compare { rows, seen } => {
+                self.compare(partition, &rows, &seen, effects)
+            }
             OperationMessage::CompareRange {
                 range,
                 clock,
                 rows_max,
             } => self.compare_range(partition, &range, &clock, rows_max, effects),
-            OperationMessage::ReadHints { key, scope } => {
+            OperationMessage::ReadHints { key, scope, seen } => {
                 let owners = self.view.owners(partition);
-                match self.replica.hint_events(&owners, &key, scope) {
-                    Ok(events) => Ok(OperationMessage::HintsRead { events }),
-                    Err(error) => Err(self.failed(&error, effects)),
-                }
+                let events = self.replica.hint_events(&owners, &key, scope);
+                let found = events.and_then(|events| {
+                    let holds = self.hinted_dots(partition, &seen)?;
+                    Ok(OperationMessage::HintsRead { events, holds })
+                });
+                found.map_err(|error| self.failed(&error, effects))
             }
             OperationMessage::ReadRepair { rows, context } => {
                 self.take_read_repair(partition, &rows, &context, effects);
@@ -201,6 +205,7 @@ impl Shard {
         &mut self,
         partition: PartitionId,
         rows: &[RowDots],
+        seen: &Clock,
         effects: &mut Vec<Effect>,
     ) -> Result<OperationMessage, Refusal> {
         self.check_readable(partition)?;
@@ -224,6 +229,7 @@ impl Shard {
         Ok(OperationMessage::Compared {
             rows: differing,
             clock,
+            holds: seen.intersection(self.replica.clock(partition)),
         })
     }
 

@@ -120,6 +120,7 @@ pub(crate) fn word(error: &Error) -> &'static str {
         | Error::WrongKind { .. }
         | Error::WrongFieldKind { .. }
         | Error::NoSuchNode { .. }
+        | Error::SessionFull(_)
         | Error::Encoding { .. } => "mistaken request",
     }
 }

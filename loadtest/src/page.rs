@@ -72,6 +72,7 @@ impl PageReader {
                 limit,
             }),
             options: ReadOptions::default(),
+            seen: None,
         });
         let body = codec::encode(&request).map_err(|error| LoadError::Page(error.to_string()))?;
         let frame = self

@@ -136,6 +136,17 @@ pub enum Failure {
         /// Those that answered.
         answered: Vec<NodeId>,
     },
+    /// Nothing was to be written. What the session of a read has seen is not held by enough of the nodes that
+    /// could be asked; an older answer is not given. It passes when those that have it can be asked again.
+    #[error(
+        "{missing} writes that the session has seen were not found; nothing older is shown, nothing was written, try again"
+    )]
+    BehindSession {
+        /// How many of the dots that the session has seen were not found.
+        missing: u64,
+        /// The owners that answered.
+        answered: Vec<NodeId>,
+    },
     /// Unknown. The node that the request was passed on to did not answer.
     #[error("the request was passed on to node {to}, which did not answer; it may be applied")]
     Lost {
@@ -172,6 +183,7 @@ impl Failure {
             | Self::NotOwner
             | Self::ChangeRefused { .. }
             | Self::NotUnderstood
+            | Self::BehindSession { .. }
             | Self::ReadTimeout { .. } => DataEffect::NotApplied,
             Self::WriteTimeout { .. } | Self::Lost { .. } | Self::Partial { .. } => {
                 DataEffect::Unknown
@@ -198,6 +210,7 @@ impl Failure {
             | Self::StorageFailed
             | Self::Expired
             | Self::NotOwner
+            | Self::BehindSession { .. }
             | Self::ReadTimeout { .. } => Retry::Safe,
             Self::WriteTimeout { .. } | Self::Lost { .. } | Self::Partial { .. } => {
                 Retry::IfIdempotent

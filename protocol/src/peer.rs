@@ -158,6 +158,9 @@ pub enum OperationMessage {
         /// The rows of one key, each with the dots that the coordinator has.
         #[serde(rename = "r")]
         rows: Vec<RowDots>,
+        /// Dots that a session has seen and the coordinator lacks: which of them do you hold?
+        #[serde(rename = "s", default, skip_serializing_if = "Clock::is_empty")]
+        seen: Clock,
     },
     /// Of the rows asked for, those that differ (none if all are the same), and the clock they are
     /// read under.
@@ -169,6 +172,9 @@ pub enum OperationMessage {
         /// The clock of the partition, if any differs.
         #[serde(rename = "c", default, skip_serializing_if = "Clock::is_empty")]
         clock: Clock,
+        /// Those of the dots asked for that are held.
+        #[serde(rename = "s", default, skip_serializing_if = "Clock::is_empty")]
+        holds: Clock,
     },
     /// To an owner: which rows of the range have events that my clock lacks?
     #[serde(rename = "ran")]
@@ -208,6 +214,9 @@ pub enum OperationMessage {
         /// Whether only that subkey, or all that start with it.
         #[serde(rename = "s")]
         scope: HintScope,
+        /// Dots that a session has seen: which of them do you keep, whatever their key?
+        #[serde(rename = "d", default, skip_serializing_if = "Clock::is_empty")]
+        seen: Clock,
     },
     /// Those events.
     #[serde(rename = "hev")]
@@ -215,6 +224,9 @@ pub enum OperationMessage {
         /// The events.
         #[serde(rename = "e")]
         events: Vec<RowEvent>,
+        /// Those of the dots asked for of which there are hints; those of the key are all in `events`.
+        #[serde(rename = "d", default, skip_serializing_if = "Clock::is_empty")]
+        holds: Clock,
     },
     /// To an owner: coordinate this request of a client.
     #[serde(rename = "fwd")]

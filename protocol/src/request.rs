@@ -170,6 +170,12 @@ pub struct Read {
     /// How many must answer.
     #[serde(rename = "q", default)]
     pub options: ReadOptions,
+    /// For a read in a session: the dots of the partition that the session has seen or written, empty
+    /// if none. The answer reflects them all, and says what the session has seen with it; or the read
+    /// fails with `BehindSession`. A node that knows no sessions skips this field, and then its answer
+    /// does not say: it must not be believed.
+    #[serde(rename = "s", default, skip_serializing_if = "Option::is_none")]
+    pub seen: Option<Context>,
 }
 
 /// What to read of a key.
@@ -246,6 +252,9 @@ pub struct Keys {
     /// How many must answer.
     #[serde(default)]
     pub options: ReadOptions,
+    /// As in a [`Read`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen: Option<Context>,
 }
 
 /// Which key to report on.

@@ -120,6 +120,10 @@ pub struct ReadAnswer {
     /// shows acknowledged writes but may miss others.
     #[serde(rename = "h", default, skip_serializing_if = "Vec::is_empty")]
     pub fallbacks: Vec<NodeId>,
+    /// Only in a session, and always then: what to say there instead of what the request said, for all
+    /// that it reflects. It can be less: what every owner holds for good need not be said again.
+    #[serde(rename = "s", default, skip_serializing_if = "Option::is_none")]
+    pub seen: Option<Context>,
 }
 
 /// What was read.

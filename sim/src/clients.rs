@@ -143,6 +143,7 @@ impl World {
                 key: key.clone(),
                 query: query.clone(),
                 options: *options,
+                seen: None,
             }),
             Action::Keys {
                 bucket,
@@ -158,6 +159,7 @@ impl World {
                     limit: *limit,
                 },
                 options: ReadOptions::default(),
+                seen: None,
             }),
             Action::Create(name) => {
                 let plans = &self.options.buckets;

@@ -73,7 +73,7 @@ pub(crate) fn message(
         (
             Mutant::AlwaysSame,
             PeerBody::Operation {
-                message: OperationMessage::Compared { rows, clock },
+                message: OperationMessage::Compared { rows, clock, .. },
                 ..
             },
         ) => {
@@ -191,8 +191,11 @@ pub(crate) fn message(
                 ..
             },
         ) => {
-            let (rows, clock) = (Vec::new(), Clock::new());
-            *message = OperationMessage::Compared { rows, clock };
+            *message = OperationMessage::Compared {
+                rows: Vec::new(),
+                clock: Clock::new(),
+                holds: Clock::new(),
+            };
         }
         (
             Mutant::OwnersRefuse,

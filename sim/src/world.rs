@@ -684,7 +684,7 @@ impl World {
                 ..
             }
             | PeerBody::Operation {
-                message: OperationMessage::HintsRead { events },
+                message: OperationMessage::HintsRead { events, .. },
                 ..
             }
             | PeerBody::Handoff {

@@ -32,6 +32,7 @@ mod record;
 mod repair;
 mod rows;
 mod scrub;
+mod seen;
 mod tally;
 mod upkeep;
 mod whole;

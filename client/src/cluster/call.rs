@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use dunlin_protocol::codec;
-use dunlin_protocol::request::{Query, Request};
+use dunlin_protocol::request::{Keys, Query, Read, Request};
 use dunlin_ring::{NodeId, PartitionId};
 use tokio::time::Instant;
 
-use crate::decide::retry::{Ended, Repeat};
 use crate::error::Error;
+use dunlin_decide::retry::{Ended, Repeat};
 
 /// No attempt waits longer for a first sign: then another node is asked.
 const ATTEMPT_MAX: Duration = Duration::from_secs(1);
@@ -40,6 +40,8 @@ pub(crate) struct Call {
     pub(crate) place: Place,
     pub(crate) repeat: Repeat,
     pub(crate) class: Class,
+    /// Whether it is a read in a session, which only a node that knows of sessions can answer.
+    pub(crate) in_session: bool,
     /// In all.
     pub(crate) timeout: Duration,
     pub(crate) deadline: Instant,
@@ -57,6 +59,11 @@ impl Call {
             place,
             repeat: Repeat::of(request),
             class: class_of(request),
+            in_session: matches!(
+                request,
+                Request::Read(Read { seen: Some(_), .. })
+                    | Request::Keys(Keys { seen: Some(_), .. })
+            ),
             timeout,
             deadline: Instant::now() + timeout,
             no_such_bucket: Ended::Refused,

@@ -30,9 +30,9 @@ use self::dial::Dialer;
 use self::node::{Node, Surroundings};
 use self::view::View;
 use crate::builder::Found;
-use crate::decide::hedge::Hedging;
 use crate::node_ref::NodeRef;
 use crate::transport::Requester;
+use dunlin_decide::hedge::Hedging;
 
 pub(crate) mod call;
 pub(crate) mod dial;

@@ -20,11 +20,11 @@ use tokio::time::Instant;
 
 use super::dial::{Dialer, Expected};
 use crate::builder::layout_request;
-use crate::decide::backoff::Backoff;
-use crate::decide::health::Health;
-use crate::decide::route::Standing;
 use crate::node_ref::NodeRef;
 use crate::transport::{RequestError, Requester};
+use dunlin_decide::backoff::Backoff;
+use dunlin_decide::health::Health;
+use dunlin_decide::route::Standing;
 
 /// Between attempts to connect, and between probes.
 const PAUSE_FIRST: Duration = Duration::from_millis(50);

@@ -11,8 +11,8 @@ use super::call::{Call, Place};
 use super::node::{Dial, Node};
 use super::progress::Progress;
 use super::view::View;
-use crate::decide::route::{Candidate, Choice, Patience, Standing, choose};
 use crate::error::Error;
+use dunlin_decide::route::{Candidate, Choice, Patience, Standing, choose};
 
 /// How long a request waits for an owner that is being dialed for the first time, before it goes to
 /// a node that would have to pass it on.

@@ -7,9 +7,9 @@ use dunlin_ring::NodeId;
 use tokio::time::Instant;
 
 use super::call::Call;
-use crate::decide::backoff::Backoff;
-use crate::decide::retry::{Ended, Repeat};
 use crate::error::{Asked, AttemptEnd, Error};
+use dunlin_decide::backoff::Backoff;
+use dunlin_decide::retry::{Ended, Repeat};
 
 /// Pauses between rounds in which every node within reach was asked.
 const PAUSE_FIRST: Duration = Duration::from_millis(10);
@@ -103,6 +103,6 @@ pub(super) fn ended(end: &AttemptEnd, call: &Call) -> Ended {
 fn passes(failure: &Failure) -> bool {
     matches!(
         failure,
-        Failure::Overloaded | Failure::Expired | Failure::NotOwner
+        Failure::Overloaded | Failure::Expired | Failure::NotOwner | Failure::BehindSession { .. }
     )
 }

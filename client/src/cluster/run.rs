@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use dunlin_protocol::Failure;
 use dunlin_protocol::codec::{self, CodecLimits};
-use dunlin_protocol::response::{Answer, Response};
+use dunlin_protocol::response::{Answer, ReadAnswer, Response};
 use tokio::time::timeout;
 
 use super::Cluster;
@@ -20,11 +20,11 @@ use super::node::Node;
 use super::pick::Chosen;
 use super::progress::{Progress, ended};
 use super::view::View;
-use crate::decide::retry::{Next, next};
-use crate::decide::route::Patience;
 use crate::error::{Attempt, AttemptEnd, Error};
 use crate::node_ref::NodeRef;
 use crate::transport::{RequestError, SendError};
+use dunlin_decide::retry::{Next, next};
+use dunlin_decide::route::Patience;
 
 /// Attempts after which a failure that only another node could avoid is believed.
 const ELSEWHERE_MAX: usize = 3;
@@ -175,6 +175,12 @@ impl Cluster {
                 let named = view.named_in(&failure);
                 Err(failed(AttemptEnd::Failed(failure), named))
             }
+            // It may be older than what the session has seen, and nobody would know.
+            Answer::Read(ReadAnswer { seen: None, .. }) if call.in_session => {
+                asking.answered();
+                let garbled = "it knows nothing of sessions, being of an older version".to_owned();
+                Err(failed(AttemptEnd::Garbled(garbled), Vec::new()))
+            }
             answer => {
                 asking.answered();
                 Ok(Reply {
@@ -208,6 +214,7 @@ fn is_trouble(failure: &Failure) -> bool {
         | Failure::CounterOverflow
         | Failure::TooManySiblings { .. }
         | Failure::ChangeRefused { .. }
+        | Failure::BehindSession { .. }
         | Failure::NotUnderstood
         | Failure::Partial { .. } => false,
     }

@@ -40,7 +40,9 @@ impl View {
     pub(crate) fn named_in(&self, failure: &Failure) -> Vec<NodeRef> {
         match failure {
             Failure::Unavailable { reachable, .. } => self.names(reachable),
-            Failure::ReadTimeout { answered, .. } => self.names(answered),
+            Failure::ReadTimeout { answered, .. } | Failure::BehindSession { answered, .. } => {
+                self.names(answered)
+            }
             Failure::WriteTimeout { copies, .. } | Failure::Partial { copies, .. } => {
                 copies.iter().map(|copy| self.name(copy.node)).collect()
             }

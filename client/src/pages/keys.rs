@@ -87,6 +87,7 @@ async fn page_of(
         prefix: prefix.clone(),
         page,
         options: bucket.options().read,
+        seen: None,
     });
     let read = read_answer(bucket.ask(request).await?)?;
     read.fold("question for keys", |found| match found {

@@ -272,6 +272,7 @@ pub(crate) fn written_with(node: NodeId, rest: Rest) -> Say {
 
 pub(crate) fn found(node: NodeId, found: Found) -> Say {
     Say::Answer(Answer::Read(ReadAnswer {
+        seen: None,
         found,
         owners: vec![node],
         fallbacks: vec![],

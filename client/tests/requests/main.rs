@@ -24,3 +24,4 @@ mod kinds;
 mod pages;
 mod retries;
 mod routing;
+mod sessions;

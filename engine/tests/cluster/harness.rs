@@ -44,6 +44,8 @@ pub(crate) struct Cluster {
     /// Nodes whose disk takes what comes to it when it moves again, which is never.
     pub(crate) stalled: BTreeSet<NodeId>,
     down: BTreeSet<NodeId>,
+    /// Hints stay where they are.
+    pub(crate) no_handoff: bool,
     wire: VecDeque<(NodeId, NodeId, Said)>,
     answers: BTreeMap<u64, Answer>,
     next: u64,
@@ -90,6 +92,7 @@ impl Cluster {
             ahead_ms: BTreeMap::new(),
             stalled: BTreeSet::new(),
             down: BTreeSet::new(),
+            no_handoff: false,
             wire: VecDeque::new(),
             answers: BTreeMap::new(),
             next: 0,
@@ -342,6 +345,7 @@ impl Cluster {
                 continue;
             }
             let body = match body {
+                Said::Body(PeerBody::Handoff { .. }) if self.no_handoff => continue,
                 Said::Body(body) => body,
                 Said::Datagram(bytes) => {
                     self.input(to, CONTROL, Input::Datagram { from, bytes });
@@ -496,6 +500,7 @@ impl Cluster {
             key,
             query,
             options,
+            seen: None,
         };
         match self.ask(node, Request::Read(read)) {
             Answer::Read(answer) => Ok(answer),

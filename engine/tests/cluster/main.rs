@@ -14,4 +14,5 @@ mod found;
 mod membership;
 mod reading;
 mod repairing;
+mod sessions;
 mod writing;

@@ -165,6 +165,7 @@ fn keys_of_all_partitions_are_listed_once() {
                 prefix: b"key".as_slice().into(),
                 page: Page { after, limit: 3 },
                 options: ReadOptions::default(),
+                seen: None,
             });
             match cluster.ask(node, request) {
                 Answer::Read(read) => match read.found {

@@ -65,6 +65,14 @@ pub(crate) enum Fault {
         /// What the system says.
         source: io::Error,
     },
+    /// The command was done, but what its session has seen could not be kept.
+    #[error("the command was done, but the session token cannot be kept in {}: {source}", path.display())]
+    Token {
+        /// Where.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
     /// Standard output takes no more.
     #[error("cannot write the answer: {0}")]
     Output(#[from] io::Error),
@@ -85,6 +93,8 @@ impl Fault {
             },
             // Whoever reads has closed the pipe: it has what it wants.
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => Ended::Done,
+            // Not to be taken for *nothing was written*.
+            Self::Token { .. } => Ended::Unknown,
             Self::Refused { .. }
             | Self::Connect(_)
             | Self::Bucket(_)
@@ -129,6 +139,9 @@ impl Fault {
             | Self::Input { .. }
             | Self::Output(_)
             | Self::Start(_) => None,
+            Self::Token { .. } => {
+                Some("reads of this session may miss what this command did".to_owned())
+            }
         }
     }
 
@@ -268,6 +281,7 @@ fn request_advice(error: &Error) -> Option<String> {
         | Error::WrongFieldKind { .. }
         | Error::NoSuchNode { .. }
         | Error::Unexpected { .. }
+        | Error::SessionFull(_)
         | Error::Encoding { .. } => return None,
     };
     Some(advice.to_owned())
@@ -284,6 +298,7 @@ fn failure_advice(failure: &Failure) -> Option<String> {
         Failure::Overloaded
         | Failure::Expired
         | Failure::NotOwner
+        | Failure::BehindSession { .. }
         | Failure::ReadTimeout { .. } => "try again",
         Failure::StorageFull | Failure::StorageFailed => {
             "dunlin cluster status shows the disks; other nodes may take the write"

@@ -48,6 +48,7 @@ mod set;
 mod siblings;
 mod table;
 mod text;
+mod token_file;
 mod write;
 
 /// Runs the command that `arguments` are, and says how it ended.
@@ -123,7 +124,8 @@ fn talk(
     wait_for(async {
         let ended = command.await;
         session.close().await;
-        ended
+        let kept = session.keep_token();
+        ended.and_then(|ended| kept.map(|()| ended))
     })
 }
 

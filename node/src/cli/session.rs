@@ -4,10 +4,11 @@ use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use dunlin_client::{Bucket, BucketName, Client, Options};
+use dunlin_client::{Bucket, BucketName, Client, Options, Session as ClientSession};
 
 use super::args::{Asking, Global};
 use super::fault::Fault;
+use super::token_file::TokenFile;
 
 /// Where a cluster for development has its file.
 const CLUSTER_FILE_DEFAULT: &str = "./dunlin-dev/cluster.toml";
@@ -23,6 +24,8 @@ pub(crate) struct Session {
     named: bool,
     /// Kept to be closed at the end, whichever way the command takes there.
     client: RefCell<Option<Client>>,
+    /// The session that requests are made in, and where its token is kept.
+    token: RefCell<Option<(TokenFile, ClientSession)>>,
 }
 
 impl Session {
@@ -35,6 +38,7 @@ impl Session {
                 .unwrap_or_else(|| CLUSTER_FILE_DEFAULT.into()),
             named: global.cluster.is_some(),
             client: RefCell::new(None),
+            token: RefCell::new(None),
         }
     }
 
@@ -67,9 +71,25 @@ impl Session {
         }
     }
 
+    /// Keeps the token of the session that the command was part of, whatever has become of the command: what it
+    /// wrote and showed before it failed belongs to the session, too.
+    pub(crate) fn keep_token(&self) -> Result<(), Fault> {
+        match self.token.take() {
+            Some((file, session)) => file.keep(&session.token()),
+            None => Ok(()),
+        }
+    }
+
     /// Connects and opens a bucket.
     pub(crate) async fn bucket(&self, name: &BucketName, asking: &Asking) -> Result<Bucket, Fault> {
+        // Before anything is sent: what is in the file may be no token.
+        let file = asking.session.as_deref().map(TokenFile::open).transpose()?;
         let client = self.connect(asking.options()).await?;
-        client.bucket(name.as_str()).await.map_err(Fault::Bucket)
+        let Some(file) = file else {
+            return client.bucket(name.as_str()).await.map_err(Fault::Bucket);
+        };
+        let session = file.session(&client)?;
+        self.token.replace(Some((file, session.clone())));
+        session.bucket(name.as_str()).await.map_err(Fault::Bucket)
     }
 }

@@ -252,6 +252,7 @@ impl Asking {
             key: Bytes::copy_from_slice(key.as_bytes()),
             query: Query::Value,
             options: ReadOptions::default(),
+            seen: None,
         });
         match self.ask(&request).await {
             Answer::Read(read) => match read.found {

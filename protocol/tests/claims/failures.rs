@@ -8,7 +8,7 @@ use dunlin_ring::NodeId;
 use super::samples::failures;
 
 /// What clients rely on. A new failure fails the test until a line is added: decide, don't guess.
-const DECIDED: [(&str, DataEffect, Retry); 20] = {
+const DECIDED: [(&str, DataEffect, Retry); 21] = {
     use DataEffect::{NotApplied, Unknown};
     use Retry::{IfIdempotent, Safe, Useless};
     [
@@ -30,6 +30,7 @@ const DECIDED: [(&str, DataEffect, Retry); 20] = {
         ("ChangeRefused", NotApplied, Useless),
         ("WriteTimeout", Unknown, IfIdempotent),
         ("ReadTimeout", NotApplied, Safe),
+        ("BehindSession", NotApplied, Safe),
         ("Lost", Unknown, IfIdempotent),
         ("Partial", Unknown, IfIdempotent),
     ]

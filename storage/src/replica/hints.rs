@@ -287,7 +287,7 @@ impl Replica {
         let partition = self.partition_of(key);
         let mut events = BTreeMap::new();
         for owner in owners {
-            if !self.hints.counts.contains_key(&(*owner, partition)) {
+            if !self.keeps_hints_for(*owner, partition) {
                 continue;
             }
             for entry in self.hint_entries(&key::hints_of(*owner, partition, key, scope)) {
@@ -302,6 +302,11 @@ impl Replica {
             }
         }
         Ok(events.into_values().collect())
+    }
+
+    /// Whether there are hints for an owner of a partition.
+    pub(super) fn keeps_hints_for(&self, owner: NodeId, partition: PartitionId) -> bool {
+        self.hints.counts.contains_key(&(owner, partition))
     }
 
     /// Counts the hints of this shard anew.
@@ -324,7 +329,7 @@ impl Replica {
         Ok(())
     }
 
-    fn hint_entries(&self, span: &Span) -> Merged<'_> {
+    pub(super) fn hint_entries(&self, span: &Span) -> Merged<'_> {
         self.overlay.range(Keyspace::Hints, span)
     }
 

@@ -19,6 +19,7 @@ use dunlin_crdt::{ActorId, Clock, Dot, Row};
 use dunlin_ring::{NodeId, PartitionId};
 
 use super::record::PartitionRecord;
+use super::seen::PeerClock;
 use super::tally::Count;
 use crate::key::Place;
 
@@ -91,7 +92,7 @@ impl Transfer {
 
 /// How many ticks until a change of the clock counts as settled: the snapshot that pulls are
 /// compared with is then at least one whole tick old.
-const TICKS_TO_SETTLE: u8 = 2;
+pub(super) const TICKS_TO_SETTLE: u8 = 2;
 
 /// Up to so many ranges of dots a row remembers whatever it takes to strip it of those that the clock
 /// has. Beyond, it rather keeps some that need not be remembered than break what it remembers into
@@ -125,7 +126,7 @@ pub(super) struct Partition {
     /// Where the next round over the pending rows goes on.
     pub(super) strip_after: Option<Bytes>,
     /// The clocks of other owners, as last heard.
-    pub(super) peers: BTreeMap<NodeId, Clock>,
+    pub(super) peers: BTreeMap<NodeId, PeerClock>,
     /// Dots that surely have no log entry any more.
     pub(super) unlogged: Clock,
     /// Whether entries of older epochs may be left.
@@ -272,6 +273,7 @@ impl Partition {
     }
 
     pub(super) fn settle(&mut self) {
+        self.peers.values_mut().for_each(PeerClock::settle);
         if self.unsettled_ticks > 0 {
             self.unsettled_ticks -= 1;
             self.settled = std::mem::replace(&mut self.at_last_tick, self.clock.clone());

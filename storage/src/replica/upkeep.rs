@@ -20,7 +20,7 @@ impl Replica {
     /// Notes the clock of another owner, in place of what was known of it: it may have lost events.
     pub fn note_peer_clock(&mut self, partition: PartitionId, node: NodeId, clock: &Clock) {
         if let Some(part) = self.partitions.get_mut(&partition) {
-            part.peers.insert(node, clock.clone());
+            part.peers.entry(node).or_default().hear(clock);
         }
     }
 
@@ -54,7 +54,7 @@ impl Replica {
         let mut common = part.clock().clone();
         for owner in co_owners {
             match part.peers.get(owner) {
-                Some(clock) => common = common.intersection(clock),
+                Some(peer) => common = common.intersection(&peer.heard),
                 None => return Ok(forgotten),
             }
         }

@@ -1,12 +1,13 @@
 //! How many nodes a request asks for, and how long it may take.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
 use dunlin_client::{Options, Quorum};
 
 /// What a request asks for beyond its bucket's defaults.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Args)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
 #[command(next_help_heading = "How many nodes, how long")]
 pub(crate) struct Asking {
     /// Nodes that answer a read: one, majority, all or a number
@@ -30,6 +31,10 @@ pub(crate) struct Asking {
     /// How long a request may take, such as 500ms or 10s [default: 5s]
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub(crate) timeout: Option<Duration>,
+    /// Go on with the session whose token is in this file, and keep its token there: reads show what commands
+    /// of the session have written and read before. Not for several commands at once
+    #[arg(long, value_name = "FILE")]
+    pub(crate) session: Option<PathBuf>,
 }
 
 impl Asking {

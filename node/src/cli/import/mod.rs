@@ -62,7 +62,7 @@ pub(crate) async fn run(
         path: args.file.clone(),
         source,
     })?;
-    let asking = args.asking.with_timeout_default(TIMEOUT);
+    let asking = args.asking.clone().with_timeout_default(TIMEOUT);
     let bucket = session.bucket(&args.bucket, &asking).await?;
     let kind = bucket.info().kind;
     if let Opened::Export { kind: exported, .. } = &opened {

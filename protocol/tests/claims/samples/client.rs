@@ -32,6 +32,7 @@ pub(crate) fn read(query: Query) -> Request {
         key: bytes("k"),
         query,
         options: ReadOptions::default(),
+        seen: None,
     })
 }
 
@@ -64,6 +65,7 @@ pub(crate) fn requests() -> Vec<(&'static str, Request)> {
             pr: Some(Quorum::Exactly(2)),
             fallbacks: Fallbacks::Forbidden,
         },
+        seen: None,
     });
     let change = |op| FieldChange { path: path(), op };
     vec![
@@ -119,6 +121,28 @@ pub(crate) fn requests() -> Vec<(&'static str, Request)> {
                 prefix: bytes("p"),
                 page: page(),
                 options: ReadOptions::default(),
+                seen: None,
+            }),
+        ),
+        (
+            "Read.Session",
+            Request::Read(Read {
+                bucket: BUCKET,
+                key: bytes("k"),
+                query: Query::Value,
+                options: ReadOptions::default(),
+                seen: Some(context()),
+            }),
+        ),
+        (
+            "Keys.Session",
+            Request::Keys(Keys {
+                bucket: BUCKET,
+                partition: PartitionId(255),
+                prefix: bytes("p"),
+                page: page(),
+                options: ReadOptions::default(),
+                seen: Some(Context::default()),
             }),
         ),
         ("Layout", Request::Layout),
@@ -182,6 +206,7 @@ pub(crate) fn answers() -> Vec<(&'static str, Answer)> {
             found,
             owners: vec![ADA],
             fallbacks: Vec::new(),
+            seen: None,
         })
     };
     let items = || vec![bytes("a"), bytes("b")];
@@ -199,6 +224,16 @@ pub(crate) fn answers() -> Vec<(&'static str, Answer)> {
                 found: Found::Nothing,
                 owners: vec![ADA],
                 fallbacks: vec![BEA],
+                seen: None,
+            }),
+        ),
+        (
+            "Read.Session",
+            Answer::Read(ReadAnswer {
+                found: Found::Sum(7),
+                owners: vec![ADA],
+                fallbacks: Vec::new(),
+                seen: Some(context()),
             }),
         ),
         (
@@ -414,6 +449,10 @@ pub(crate) fn failures() -> Vec<(&'static str, Failure)> {
         },
         Failure::ReadTimeout {
             needed: 2,
+            answered: vec![ADA],
+        },
+        Failure::BehindSession {
+            missing: 3,
             answered: vec![ADA],
         },
         Failure::Lost { to: BEA },

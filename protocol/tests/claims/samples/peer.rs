@@ -49,7 +49,11 @@ pub(crate) fn operations() -> Vec<OperationMessage> {
         clock: clock(),
         rows_max: 101,
     };
-    let hints = |scope| OperationMessage::ReadHints { key: key(), scope };
+    let hints = |scope| OperationMessage::ReadHints {
+        key: key(),
+        scope,
+        seen: Clock::new(),
+    };
     vec![
         replicate(AckWhen::Synced, None),
         replicate(AckWhen::Written, Some(BEA)),
@@ -63,14 +67,35 @@ pub(crate) fn operations() -> Vec<OperationMessage> {
                 key: key(),
                 dots: clock(),
             }],
+            seen: Clock::new(),
         },
         OperationMessage::Compared {
             rows: Vec::new(),
             clock: Clock::new(),
+            holds: Clock::new(),
         },
         OperationMessage::Compared {
             rows: vec![keyed_row()],
             clock: clock(),
+            holds: Clock::new(),
+        },
+        OperationMessage::Compare {
+            rows: Vec::new(),
+            seen: clock(),
+        },
+        OperationMessage::Compared {
+            rows: Vec::new(),
+            clock: Clock::new(),
+            holds: clock(),
+        },
+        OperationMessage::ReadHints {
+            key: key(),
+            scope: HintScope::Row,
+            seen: clock(),
+        },
+        OperationMessage::HintsRead {
+            events: Vec::new(),
+            holds: clock(),
         },
         compare_range(range),
         compare_range(keys),
@@ -80,6 +105,7 @@ pub(crate) fn operations() -> Vec<OperationMessage> {
         hints(HintScope::Prefix),
         OperationMessage::HintsRead {
             events: vec![row_event()],
+            holds: Clock::new(),
         },
         OperationMessage::Forward {
             request: Box::new(write(put(Replace::Seen))),
@@ -210,6 +236,14 @@ pub(crate) fn full_name(body: &PeerBody) -> String {
                 OperationMessage::Replicate {
                     hint_for: Some(_), ..
                 } => ".Hint",
+                OperationMessage::Compare { seen, .. }
+                | OperationMessage::ReadHints { seen, .. }
+                | OperationMessage::Compared { holds: seen, .. }
+                | OperationMessage::HintsRead { holds: seen, .. }
+                    if !seen.is_empty() =>
+                {
+                    ".Session"
+                }
                 OperationMessage::Compared { rows, .. } if rows.is_empty() => ".Same",
                 OperationMessage::CompareRange { range, .. } => match range.scope {
                     RangeScope::Key { .. } => ".Key",

@@ -67,6 +67,7 @@ variants! { failure_name, ALL_FAILURES, Failure:
     Failure::NotOwner => "NotOwner", Failure::NotUnderstood => "NotUnderstood",
     Failure::ChangeRefused { .. } => "ChangeRefused",
     Failure::WriteTimeout { .. } => "WriteTimeout", Failure::ReadTimeout { .. } => "ReadTimeout",
+    Failure::BehindSession { .. } => "BehindSession",
     Failure::Lost { .. } => "Lost", Failure::Partial { .. } => "Partial",
 }
 variants! { body_name, ALL_BODIES, PeerBody:

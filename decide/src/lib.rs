@@ -1,4 +1,5 @@
-//! What the client decides, without a clock, a socket or randomness of its own.
+//! What a client decides, without a clock, a socket or randomness of its own: so the simulator's clients decide
+//! by it, too.
 //!
 //! | file | question |
 //! |---|---|
@@ -7,6 +8,7 @@
 //! | [`retry`] | may a request that failed be sent again? |
 //! | [`backoff`] | how long to wait before that? |
 //! | [`hedge`] | when is a second node asked as well? |
+//! | [`seen`] | what must the reads of a session reflect? |
 //!
 //! Time is an argument (since some origin of the caller's choosing), randomness a seeded generator.
 
@@ -15,3 +17,4 @@ pub mod health;
 pub mod hedge;
 pub mod retry;
 pub mod route;
+pub mod seen;
