@@ -7,10 +7,12 @@ use dunlin_engine::ReplyTo;
 use dunlin_protocol::request::{Keys, Page, Read, ReadOptions, Request, Write, WriteOp};
 use dunlin_protocol::response::{Answer, Found};
 use dunlin_protocol::{BucketDefaults, BucketName, Failure, codec};
+use dunlin_ring::PartitionCount;
 
 use crate::history::{Action, KnownBucket, Op, Outcome};
 use crate::options::{chance, pick, stream};
 use crate::queue::Event;
+use crate::sessions::{InSession, Sessions};
 use crate::tamper;
 use crate::workload::{Contexts, Place};
 use crate::world::World;
@@ -27,17 +29,19 @@ pub(crate) struct Client {
     rng: fastrand::Rng,
     /// A write to be sent again under its name, as its outcome is unknown.
     again: Option<Action>,
+    pub(crate) sessions: Sessions,
     /// Whether it asks for nothing more.
     pub(crate) stopped: bool,
 }
 
 impl Client {
-    pub(crate) fn new(seed: u64, number: usize) -> Self {
+    pub(crate) fn new(seed: u64, number: usize, partitions: PartitionCount) -> Self {
         Self {
             contexts: Contexts::default(),
             values: 0,
             rng: stream(seed, "client", number as u64),
             again: None,
+            sessions: Sessions::new(seed, number, partitions),
             stopped: false,
         }
     }
@@ -60,7 +64,7 @@ impl World {
             return;
         }
         std::mem::swap(&mut self.rng, &mut self.clients[client].rng);
-        let action = match self.clients[client].again.take() {
+        let mut action = match self.clients[client].again.take() {
             Some(action) => action,
             None => self.draw_action(client),
         };
@@ -68,7 +72,8 @@ impl World {
         let node = *pick(&mut self.rng, &nodes);
         std::mem::swap(&mut self.rng, &mut self.clients[client].rng);
         let timeout_ms = self.options.client_timeout_ms;
-        self.ask(client, node, action, timeout_ms);
+        let session = self.draw_session(client, &mut action);
+        self.ask_in(session, client, node, action, timeout_ms);
     }
 
     /// Sends a request. Returns its place in the history.
@@ -79,9 +84,23 @@ impl World {
         action: Action,
         timeout_ms: u64,
     ) -> usize {
+        self.ask_in(None, client, node, action, timeout_ms)
+    }
+
+    fn ask_in(
+        &mut self,
+        mut session: Option<InSession>,
+        client: usize,
+        node: usize,
+        action: Action,
+        timeout_ms: u64,
+    ) -> usize {
         let number = self.history.ops.len();
         let reply_to = ReplyTo(number as u64);
-        let request = Box::new(self.request_of(&action));
+        let mut request = Box::new(self.request_of(&action));
+        if let Some(session) = &mut session {
+            self.say_seen(client, session, &mut request);
+        }
         let bytes = codec::encode(&*request).unwrap_or_default();
         self.trace.add(self.now, client, "ask", &bytes);
         self.trace.say(
@@ -96,6 +115,7 @@ impl World {
             end,
             outcome,
             read_among: Vec::new(),
+            session,
         });
         let from = self.nodes.len() + client;
         for delay in self.network.send(self.now, from, node, false) {
@@ -246,6 +266,7 @@ impl World {
             return;
         }
         self.learn(client, &op);
+        self.learn_seen(&op);
         let unknown = !op.outcome.is_not_applied();
         let failed = matches!(op.outcome, Outcome::NoAnswer | Outcome::Failed(_));
         let asking = &mut self.clients[client];

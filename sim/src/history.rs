@@ -10,6 +10,8 @@ use dunlin_protocol::response::{ReadAnswer, Receipt};
 use dunlin_protocol::{Bucket, DataEffect, Failure};
 use dunlin_ring::{BucketId, NodeId, PartitionId};
 
+use crate::sessions::InSession;
+
 /// One request of a client.
 #[derive(Clone, Debug)]
 pub(crate) struct Op {
@@ -25,6 +27,8 @@ pub(crate) struct Op {
     pub(crate) outcome: Outcome,
     /// The owners among whom the node that was asked looked for an answer, where it did so itself.
     pub(crate) read_among: Vec<NodeId>,
+    /// The session that it belongs to.
+    pub(crate) session: Option<InSession>,
 }
 
 /// What was asked.

@@ -42,6 +42,7 @@ mod queue;
 mod restore;
 mod rot;
 mod run;
+mod sessions;
 mod shrink;
 mod size;
 mod speed;

@@ -85,11 +85,13 @@ pub enum Mutant {
     StampsReset,
     /// Nobody says that concurrent writes met.
     LosersSilent,
+    /// What a read in a session says that it must reflect is dropped on its way.
+    SessionIgnored,
 }
 
 impl Mutant {
     /// Every mutant.
-    pub const ALL: [Self; 36] = [
+    pub const ALL: [Self; 37] = [
         Self::ReplacesDropped,
         Self::AckBeforeCommit,
         Self::RecallSilent,
@@ -126,6 +128,7 @@ impl Mutant {
         Self::ForwardsLost,
         Self::StampsReset,
         Self::LosersSilent,
+        Self::SessionIgnored,
     ];
 
     /// Its name on the command line.
@@ -167,6 +170,7 @@ impl Mutant {
             Self::ForwardsLost => "forwards-lost",
             Self::StampsReset => "stamps-reset",
             Self::LosersSilent => "losers-silent",
+            Self::SessionIgnored => "session-ignored",
         }
     }
 
@@ -201,6 +205,7 @@ impl Mutant {
             Self::BoundsIgnored => Checker::Bounds,
             Self::ForwardsLost => Checker::Liveness,
             Self::StampsReset | Self::LosersSilent => Checker::Lww,
+            Self::SessionIgnored => Checker::Sessions,
         }
     }
 
@@ -340,6 +345,20 @@ impl Mutant {
                 *faults = FaultWeights {
                     split: 3,
                     crash: 3,
+                    ..FaultWeights::NONE
+                };
+            }
+            // Of a register one sees which writes it shows.
+            Self::SessionIgnored => {
+                for bucket in &mut options.buckets {
+                    (bucket.kind, bucket.defaults) = (Kind::Register, BucketDefaults::default());
+                }
+                options.network.loss_permille = 50;
+                options.keys = 2;
+                options.clients = 12;
+                *faults = FaultWeights {
+                    split: 3,
+                    crash: 1,
                     ..FaultWeights::NONE
                 };
             }

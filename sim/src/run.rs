@@ -175,7 +175,10 @@ impl World {
         }
         self.run_until(self.now + BIRTH_US);
         let (seed, clients) = (self.options.seed, 0..self.options.clients);
-        self.clients = clients.map(|client| Client::new(seed, client)).collect();
+        let partitions = self.layout.partitions();
+        self.clients = clients
+            .map(|client| Client::new(seed, client, partitions))
+            .collect();
         for at in self.options.nodes..self.nodes.len() {
             self.boot(at);
         }

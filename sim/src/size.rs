@@ -126,7 +126,8 @@ impl World {
         report.control = rate(self, What::Control);
         report.shards = rate(self, What::Repair) + rate(self, What::Operation);
 
-        self.clients.push(crate::clients::Client::new(0, 0));
+        self.clients
+            .push(crate::clients::Client::new(0, 0, self.layout.partitions()));
         self.boot(nodes);
         self.run_until(self.now + REST_US);
         self.traffic = Traffic::default();

@@ -39,7 +39,7 @@ pub(super) fn check(evidence: &Evidence<'_>, sentences: &mut Vec<String>) {
     keys(evidence, sentences);
 }
 
-fn is_visible(
+pub(super) fn is_visible(
     evidence: &Evidence<'_>,
     minted: &Minted,
     shown: &Shown,

@@ -25,6 +25,7 @@ mod lww;
 mod receipts;
 mod resurrection;
 mod service;
+mod sessions;
 mod shown;
 mod siblings;
 mod staged;
@@ -86,11 +87,13 @@ pub enum Checker {
     Bounds,
     /// Of concurrent writes to a last-writer-wins row the one with the highest stamp wins, and somebody says so.
     Lww,
+    /// The reads of a session show what it has seen before.
+    Sessions,
 }
 
 impl Checker {
     /// Every property.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::Invariants,
         Self::Dots,
         Self::Receipts,
@@ -115,6 +118,7 @@ impl Checker {
         Self::Liveness,
         Self::Bounds,
         Self::Lww,
+        Self::Sessions,
     ];
 }
 
@@ -145,6 +149,7 @@ impl fmt::Display for Checker {
             Self::Liveness => "liveness",
             Self::Bounds => "bounds",
             Self::Lww => "lww",
+            Self::Sessions => "sessions",
         })
     }
 }
@@ -175,7 +180,7 @@ pub(crate) use receipts::check as check_receipt;
 /// Everything that can be said once a run is over.
 pub(crate) fn all(evidence: &Evidence<'_>) -> Vec<Violation> {
     type Check = fn(&Evidence<'_>, &mut Vec<String>);
-    let checks: [(Checker, Check); 15] = [
+    let checks: [(Checker, Check); 16] = [
         (Checker::Dots, dots::check),
         (Checker::Denied, denied::check),
         (Checker::Survival, survival::check),
@@ -191,6 +196,7 @@ pub(crate) fn all(evidence: &Evidence<'_>) -> Vec<Violation> {
         (Checker::Layouts, layouts::check),
         (Checker::Staged, staged::check),
         (Checker::Lww, lww::check),
+        (Checker::Sessions, sessions::check),
     ];
     let mut violations = Vec::new();
     let calm: [(Checker, Check); 1] = [(Checker::Service, service::check)];

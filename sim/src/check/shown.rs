@@ -44,28 +44,33 @@ impl Shown {
 pub(crate) fn reads<'e>(
     evidence: &'e Evidence<'_>,
 ) -> impl Iterator<Item = (&'e Op, &'e ReadAnswer, Vec<(RowKey, Shown)>)> {
-    evidence
-        .history
-        .ops
-        .iter()
-        .filter_map(|op| match (&op.action, &op.outcome) {
-            // While a bucket is dropped, each node shows what it has not removed yet.
-            (Action::Read { bucket, .. }, _) if evidence.history.may_be_dropped(*bucket) => None,
-            (
-                Action::Read {
-                    bucket, key, query, ..
-                },
-                Outcome::Read(answer),
-            ) => {
-                let row = |subkey: &Bytes| RowKey {
-                    bucket: *bucket,
-                    key: key.clone(),
-                    subkey: subkey.clone(),
-                };
-                Some((op, answer, shown(evidence, query, &answer.found, row)))
-            }
-            _ => None,
-        })
+    let ops = evidence.history.ops.iter();
+    ops.filter_map(|op| match &op.outcome {
+        Outcome::Read(answer) => Some((op, answer, rows_of(evidence, op))),
+        _ => None,
+    })
+}
+
+/// What a read showed of each row; nothing if it was none, or is not to be judged.
+pub(crate) fn rows_of(evidence: &Evidence<'_>, op: &Op) -> Vec<(RowKey, Shown)> {
+    match (&op.action, &op.outcome) {
+        // While a bucket is dropped, each node shows what it has not removed yet.
+        (Action::Read { bucket, .. }, _) if evidence.history.may_be_dropped(*bucket) => Vec::new(),
+        (
+            Action::Read {
+                bucket, key, query, ..
+            },
+            Outcome::Read(answer),
+        ) => {
+            let row = |subkey: &Bytes| RowKey {
+                bucket: *bucket,
+                key: key.clone(),
+                subkey: subkey.clone(),
+            };
+            shown(evidence, query, &answer.found, row)
+        }
+        _ => Vec::new(),
+    }
 }
 
 fn shown(
