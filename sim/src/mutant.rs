@@ -85,11 +85,13 @@ pub enum Mutant {
     StampsReset,
     /// Nobody says that concurrent writes met.
     LosersSilent,
+    /// Reads ask one owner, whatever was asked for.
+    ReadsShort,
 }
 
 impl Mutant {
     /// Every mutant.
-    pub const ALL: [Self; 36] = [
+    pub const ALL: [Self; 37] = [
         Self::ReplacesDropped,
         Self::AckBeforeCommit,
         Self::RecallSilent,
@@ -126,6 +128,7 @@ impl Mutant {
         Self::ForwardsLost,
         Self::StampsReset,
         Self::LosersSilent,
+        Self::ReadsShort,
     ];
 
     /// Its name on the command line.
@@ -167,6 +170,7 @@ impl Mutant {
             Self::ForwardsLost => "forwards-lost",
             Self::StampsReset => "stamps-reset",
             Self::LosersSilent => "losers-silent",
+            Self::ReadsShort => "reads-short",
         }
     }
 
@@ -195,7 +199,7 @@ impl Mutant {
             Self::HandoverSkipped => Checker::Handover,
             Self::CompleteEarly => Checker::Layouts,
             Self::LoserForgotten => Checker::Staged,
-            Self::LackingAnswers => Checker::Answers,
+            Self::LackingAnswers | Self::ReadsShort => Checker::Answers,
             Self::OwnersRefuse => Checker::Service,
             Self::DamageStays | Self::DamageUnheard => Checker::Damage,
             Self::BoundsIgnored => Checker::Bounds,
@@ -378,7 +382,8 @@ impl Mutant {
             | Self::LackingAnswers
             | Self::ForwardsLost
             | Self::StampsReset
-            | Self::LosersSilent => {}
+            | Self::LosersSilent
+            | Self::ReadsShort => {}
         }
     }
 }
