@@ -1,11 +1,11 @@
 //! Nobody answers for what it does not hold, and as many answer as were asked for: of the owners that a read
-//! counts each is one, and holds the partition whole when it answers.
+//! counts each is one, and holds the partition whole when it answers. What hints lack proves nothing.
 
 use std::collections::BTreeSet;
 
 use dunlin_protocol::peer::{OperationMessage, PeerBody};
 use dunlin_protocol::request::ReadOptions;
-use dunlin_protocol::response::ReadAnswer;
+use dunlin_protocol::response::{Found, ReadAnswer};
 use dunlin_ring::{BucketId, NodeId, PartitionId, Quorum};
 
 use super::Checker;
@@ -90,6 +90,9 @@ fn falls_short(
         return Some(format!(
             "asked for {options:?}, of {r:?}, and is {answer:?}"
         ));
+    }
+    if !answer.fallbacks.is_empty() && answer.found == Found::Nothing {
+        return Some(format!("found nothing by hints: {answer:?}"));
     }
     let stays = world.options.layouts.is_none();
     let stranger = answer.owners.iter().find(|node| !readers.contains(node));
