@@ -174,6 +174,7 @@ impl Bucket {
             context: receipt.context,
             coordinator: reply.coordinator,
             rest: receipt.rest,
+            attempts: reply.attempts,
         })
     }
 
