@@ -74,6 +74,7 @@ fn all(arguments: &[String]) -> ExitCode {
         disks::a_full_disk_loses_nothing_and_is_used_again_once_there_is_room,
         disks::a_node_that_lost_its_power_has_all_that_it_said_is_synced,
         certificates::certificates_are_replaced_node_by_node_without_a_failed_write,
+        certificates::an_authority_is_replaced_in_three_rounds_without_a_failed_write,
     ];
     if arguments.iter().any(|word| word == "--list") {
         scenarios

@@ -2,7 +2,7 @@
 //! judged.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use dunlin_history::{Op, Report};
@@ -18,6 +18,8 @@ use crate::worker::BUCKETS;
 /// Where commands and the last reads come from. It is never cut off.
 const OPERATOR: &str = "op";
 
+/// More than a process of clients has.
+const CLIENTS_MAX: u32 = 100;
 /// Between two looks at the status.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
@@ -76,12 +78,17 @@ impl Stage {
             let kind = format!("{kind:?}").to_lowercase();
             self.operator(&format!("bucket create {name} --kind {kind}"));
         }
-        for (first, host) in (1..).step_by(100).zip(clients) {
-            let load = Load::start(&self.cluster, &self.net, host, first);
-            self.loads.push(load);
-        }
+        clients.iter().for_each(|host| self.call(host));
         self.phase("before");
         self.all_go_on(60);
+    }
+
+    /// Puts clients to work on a host.
+    pub(crate) fn call(&mut self, host: &str) {
+        let processes = self.loads.len() + self.histories.len();
+        let first = u32::try_from(processes).unwrap() * CLIENTS_MAX + 1;
+        let load = Load::start(&self.cluster, &self.net, host, first);
+        self.loads.push(load);
     }
 
     /// Starts a node.
@@ -138,6 +145,11 @@ impl Stage {
     #[track_caller]
     pub(crate) fn operator(&self, arguments: &str) -> String {
         self.cluster.must(&self.net, OPERATOR, arguments)
+    }
+
+    /// Runs a command of an operator, whatever becomes of it.
+    pub(crate) fn ask(&self, arguments: &str) -> Output {
+        self.cluster.run(&self.net, OPERATOR, arguments)
     }
 
     /// What is going on, for the history.
