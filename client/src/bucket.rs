@@ -187,6 +187,7 @@ impl Bucket {
             context: receipt.context,
             coordinator: reply.coordinator,
             rest: receipt.rest,
+            attempts: reply.attempts,
         })
     }
 

@@ -196,11 +196,16 @@ pub struct Asked(pub Vec<Attempt>);
 impl Asked {
     /// What the attempts together mean for the data, if the request was a write.
     pub(crate) fn effect(&self) -> DataEffect {
-        let unknown = |attempt: &Attempt| attempt.end.effect() == DataEffect::Unknown;
-        match self.0.iter().any(unknown) {
-            true => DataEffect::Unknown,
-            false => DataEffect::NotApplied,
+        match self.unknown() {
+            0 => DataEffect::NotApplied,
+            _ => DataEffect::Unknown,
         }
+    }
+
+    /// The attempts that may have been applied, if the request was a write.
+    pub(crate) fn unknown(&self) -> u32 {
+        let unknown = |attempt: &&Attempt| attempt.end.effect() == DataEffect::Unknown;
+        u32::try_from(self.0.iter().filter(unknown).count()).unwrap_or(u32::MAX)
     }
 }
 

@@ -19,6 +19,10 @@ pub struct Receipt {
     pub coordinator: NodeRef,
     /// Only for a removal of the rows of a set or map: whether there are more.
     pub rest: Rest,
+    /// The attempts that may have been applied: the one that succeeded, and each before it of which nothing
+    /// is known. Above 1 the write may be done once more after the request has returned; what that
+    /// means for each kind of request is in [`decide::retry`](crate::decide::retry).
+    pub attempts: u32,
 }
 
 impl Receipt {

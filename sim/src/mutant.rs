@@ -85,13 +85,15 @@ pub enum Mutant {
     StampsReset,
     /// Nobody says that concurrent writes met.
     LosersSilent,
+    /// Reads ask one owner, whatever was asked for.
+    ReadsShort,
     /// What a read in a session says that it must reflect is dropped on its way.
     SessionIgnored,
 }
 
 impl Mutant {
     /// Every mutant.
-    pub const ALL: [Self; 37] = [
+    pub const ALL: [Self; 38] = [
         Self::ReplacesDropped,
         Self::AckBeforeCommit,
         Self::RecallSilent,
@@ -128,6 +130,7 @@ impl Mutant {
         Self::ForwardsLost,
         Self::StampsReset,
         Self::LosersSilent,
+        Self::ReadsShort,
         Self::SessionIgnored,
     ];
 
@@ -170,6 +173,7 @@ impl Mutant {
             Self::ForwardsLost => "forwards-lost",
             Self::StampsReset => "stamps-reset",
             Self::LosersSilent => "losers-silent",
+            Self::ReadsShort => "reads-short",
             Self::SessionIgnored => "session-ignored",
         }
     }
@@ -199,7 +203,7 @@ impl Mutant {
             Self::HandoverSkipped => Checker::Handover,
             Self::CompleteEarly => Checker::Layouts,
             Self::LoserForgotten => Checker::Staged,
-            Self::LackingAnswers => Checker::Answers,
+            Self::LackingAnswers | Self::ReadsShort => Checker::Answers,
             Self::OwnersRefuse => Checker::Service,
             Self::DamageStays | Self::DamageUnheard => Checker::Damage,
             Self::BoundsIgnored => Checker::Bounds,
@@ -397,7 +401,8 @@ impl Mutant {
             | Self::LackingAnswers
             | Self::ForwardsLost
             | Self::StampsReset
-            | Self::LosersSilent => {}
+            | Self::LosersSilent
+            | Self::ReadsShort => {}
         }
     }
 }

@@ -19,6 +19,14 @@ use crate::mutant::Mutant;
 use crate::options::chance;
 use crate::world::World;
 
+/// What a node hears of a client's request.
+pub(crate) fn request(mutant: Option<Mutant>, mut request: Request) -> Request {
+    if let (Some(Mutant::ReadsShort), Request::Read(read)) = (mutant, &mut request) {
+        (read.options.r, read.options.pr) = (Some(dunlin_ring::Quorum::One), None);
+    }
+    request
+}
+
 /// What becomes of a message; `None` if it is swallowed.
 pub(crate) fn message(
     world: &mut World,

@@ -260,7 +260,8 @@ impl World {
                 request,
                 timeout_ms,
             } if self.nodes[node].life == life => {
-                self.request(node, reply_to, *request, timeout_ms);
+                let request = tamper::request(self.options.mutant, *request);
+                self.request(node, reply_to, request, timeout_ms);
             }
             Event::Input {
                 node,

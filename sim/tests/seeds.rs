@@ -27,12 +27,14 @@ fn check(seeds: impl IntoIterator<Item = u64>, overrides: &Overrides) -> Outcome
 
 #[test]
 fn seeds_hold_with_every_fault() -> Outcome {
-    check(0..14, &Overrides::default())
+    check(0..14, &Overrides::default())?;
+    check(60..110, &Overrides::default())
 }
 
 #[test]
 fn more_seeds_hold_with_every_fault() -> Outcome {
-    check(14..28, &Overrides::default())
+    check(14..28, &Overrides::default())?;
+    check(110..160, &Overrides::default())
 }
 
 #[test]
@@ -51,7 +53,18 @@ fn seeds_hold_while_layouts_change() -> Outcome {
         layouts: Some(true),
         ..Overrides::default()
     };
-    check(32..44, &overrides)
+    check(32..44, &overrides)?;
+    check(160..210, &overrides)
+}
+
+/// Rows rot, blocks and disks are lost only where owners stay.
+#[test]
+fn seeds_hold_while_layouts_stay() -> Outcome {
+    let overrides = Overrides {
+        layouts: Some(false),
+        ..Overrides::default()
+    };
+    check(210..270, &overrides)
 }
 
 #[test]

@@ -34,6 +34,8 @@ pub(crate) struct Reply {
     pub(crate) answer: Answer,
     pub(crate) coordinator: NodeRef,
     pub(crate) view: Arc<View>,
+    /// Attempts that may have been applied, this one among them.
+    pub(crate) attempts: u32,
 }
 
 impl Cluster {
@@ -52,7 +54,10 @@ impl Cluster {
                 self.attempt(call, &node).await
             };
             let attempt = match failed {
-                Ok(reply) => return Ok(reply),
+                Ok(mut reply) => {
+                    reply.attempts = reply.attempts.saturating_add(progress.asked.unknown());
+                    return Ok(reply);
+                }
                 Err(attempt) => attempt,
             };
             let ended = ended(&attempt.end, call);
@@ -187,6 +192,7 @@ impl Cluster {
                     answer,
                     coordinator: node.name().clone(),
                     view,
+                    attempts: 1,
                 })
             }
         }

@@ -53,6 +53,7 @@ async fn a_put_that_a_node_leaves_unanswered_goes_to_another_under_the_same_id()
         let (one, two) = (cluster.next_seen().await, cluster.next_seen().await);
         assert_ne!(one.node, two.node);
         assert_eq!(receipt.coordinator.id, two.node);
+        assert_eq!(receipt.attempts, 2);
         assert_eq!(one.write().id, two.write().id);
         assert!(cluster.rest_seen().is_empty());
     }
@@ -117,9 +118,8 @@ async fn an_increment_that_was_not_applied_goes_to_another_node() {
     let mut cluster = FakeCluster::start(3, 3);
     let bucket = cluster.bucket(Kind::Counter, patient()).await;
     cluster.script(first_write(|_| failed(Failure::Overloaded), written));
-    within(bucket.counter("k").unwrap().increment(1))
-        .await
-        .unwrap();
+    let increment = within(bucket.counter("k").unwrap().increment(1)).await;
+    assert_eq!(increment.unwrap().attempts, 1);
     let (one, two) = (cluster.next_seen().await, cluster.next_seen().await);
     assert_ne!(one.node, two.node);
 }

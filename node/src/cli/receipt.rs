@@ -159,6 +159,7 @@ mod tests {
             context: Context::from_bytes(vec![0xab]),
             coordinator: node("n1"),
             rest: Rest::Done,
+            attempts: 1,
         }
     }
 

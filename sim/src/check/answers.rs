@@ -1,9 +1,12 @@
-//! Nobody answers for what it does not hold: of the owners that a read counts each holds the partition
-//! whole when it answers.
+//! Nobody answers for what it does not hold, and as many answer as were asked for: of the owners that a read
+//! counts each is one, and holds the partition whole when it answers. What hints lack proves nothing.
+
+use std::collections::BTreeSet;
 
 use dunlin_protocol::peer::{OperationMessage, PeerBody};
-use dunlin_protocol::response::ReadAnswer;
-use dunlin_ring::PartitionId;
+use dunlin_protocol::request::ReadOptions;
+use dunlin_protocol::response::{Found, ReadAnswer};
+use dunlin_ring::{BucketId, NodeId, PartitionId, Quorum};
 
 use super::Checker;
 use crate::history::Action;
@@ -27,11 +30,19 @@ pub(crate) fn message(world: &mut World, node: usize, body: &PeerBody) {
 
 /// Checks what a node tells a client about its own part in a read.
 pub(crate) fn read(world: &mut World, node: usize, number: usize, answer: &ReadAnswer) {
-    let partition = match world.history.ops.get(number).map(|op| &op.action) {
-        Some(Action::Read { bucket, key, .. }) => {
-            world.layout.partitions().partition_of(*bucket, key)
+    let (partition, bucket, options) = match world.history.ops.get(number).map(|op| &op.action) {
+        Some(Action::Read {
+            bucket,
+            key,
+            options,
+            ..
+        }) => {
+            let partition = world.layout.partitions().partition_of(*bucket, key);
+            (partition, *bucket, *options)
         }
-        Some(Action::Keys { partition, .. }) => *partition,
+        Some(Action::Keys {
+            partition, bucket, ..
+        }) => (*partition, *bucket, ReadOptions::default()),
         _ => return,
     };
     let Part::Shard(shard) = world.shard_of(partition) else {
@@ -44,7 +55,11 @@ pub(crate) fn read(world: &mut World, node: usize, number: usize, answer: &ReadA
     if let (Some(readers), Some(op)) = (readers, world.history.ops.get_mut(number))
         && readers.contains(&world.nodes[node].id)
     {
-        op.read_among = readers;
+        op.read_among.clone_from(&readers);
+        if let Some(sentence) = falls_short(world, &readers, bucket, &options, answer) {
+            let sentence = format!("read #{number} of partition {partition} {sentence}");
+            world.complain(Checker::Answers, sentence);
+        }
     }
     if answer.owners.contains(&world.nodes[node].id) && !is_whole(world, node, partition) {
         let sentence = format!(
@@ -52,6 +67,37 @@ pub(crate) fn read(world: &mut World, node: usize, number: usize, answer: &ReadA
         );
         world.complain(Checker::Answers, sentence);
     }
+}
+
+/// Whether fewer have answered than were asked for, or others.
+fn falls_short(
+    world: &World,
+    readers: &[NodeId],
+    bucket: BucketId,
+    options: &ReadOptions,
+    answer: &ReadAnswer,
+) -> Option<String> {
+    let defaults = world.history.buckets.get(&bucket)?.bucket.defaults;
+    // While N changes the node may have counted by the one or the other.
+    let owners = readers.len().min(world.options.replicas.into());
+    let needed = |quorum: Quorum| quorum.needed(owners).min(owners);
+    let (r, pr) = (
+        options.r.unwrap_or(defaults.r),
+        options.pr.map_or(0, needed),
+    );
+    let nodes: BTreeSet<&NodeId> = answer.owners.iter().chain(&answer.fallbacks).collect();
+    if answer.owners.len() < pr || nodes.len() < needed(r) {
+        return Some(format!(
+            "asked for {options:?}, of {r:?}, and is {answer:?}"
+        ));
+    }
+    if !answer.fallbacks.is_empty() && answer.found == Found::Nothing {
+        return Some(format!("found nothing by hints: {answer:?}"));
+    }
+    let stays = world.options.layouts.is_none();
+    let stranger = answer.owners.iter().find(|node| !readers.contains(node));
+    let stranger = stranger.filter(|_| stays)?;
+    Some(format!("counts {stranger:?} for an owner"))
 }
 
 fn is_whole(world: &World, node: usize, partition: PartitionId) -> bool {

@@ -1,19 +1,21 @@
-//! A read shows every write that a node which answers it had acknowledged before, or what replaced it.
+//! A read shows every write that a node which answers it had acknowledged before, or what replaced it; and
+//! nothing that such a write has replaced.
 //!
 //! At R + W > N that is what clients know as reading their own writes.
 
-use dunlin_crdt::{Body, RowKind};
+use dunlin_crdt::{Body, Clock, RowKind};
 use dunlin_protocol::RowKey;
-use dunlin_protocol::response::Found;
+use dunlin_protocol::response::{Found, ReadAnswer};
 
 use super::evidence::Evidence;
 use super::shown::{Shown, reads};
-use crate::history::{Action, Outcome};
+use crate::history::{Action, Op, Outcome};
 use crate::ledger::Minted;
 
 pub(super) fn check(evidence: &Evidence<'_>, sentences: &mut Vec<String>) {
     for (op, answer, rows) in reads(evidence) {
         for (row, shown) in rows {
+            replaced_is_gone(evidence, (op, answer), &row, &shown, sentences);
             let kind = evidence.kind(&row);
             for (name, minted) in evidence.ledger.on_row(&row) {
                 let replaced = || {
@@ -37,6 +39,40 @@ pub(super) fn check(evidence: &Evidence<'_>, sentences: &mut Vec<String>) {
         }
     }
     keys(evidence, sentences);
+}
+
+/// What a write replaced of which the read must know is not shown.
+fn replaced_is_gone(
+    evidence: &Evidence<'_>,
+    (op, answer): (&Op, &ReadAnswer),
+    row: &RowKey,
+    shown: &Shown,
+    sentences: &mut Vec<String>,
+) {
+    let on_row = || evidence.ledger.on_row(row);
+    let mut replaced = Clock::new();
+    for (name, minted) in on_row().filter(|(_, minted)| minted.at < op.start) {
+        let is_news = !minted.event.replaces.is_subset(&replaced);
+        if is_news && evidence.read_knows(name, op, answer) {
+            replaced.join(&minted.event.replaces);
+        }
+    }
+    let is_gone = match shown {
+        Shown::Siblings(_, dots) => dots.intersection(&replaced).is_empty(),
+        Shown::Marked => {
+            let mut marks =
+                on_row().filter(|(_, minted)| minted.event.cell.is_some() && minted.at <= op.end);
+            marks.any(|(_, minted)| !replaced.contains(&minted.event.dot))
+        }
+        // What these show does not say which cells it is made of.
+        Shown::Nothing | Shown::Latest(..) | Shown::Sum(_) | Shown::Extreme(_) => true,
+    };
+    if !is_gone {
+        sentences.push(format!(
+            "a read of {row:?} at {}..{} by {:?} shows {shown:?}, of which {replaced:?} was replaced before",
+            op.start, op.end, answer.owners
+        ));
+    }
 }
 
 pub(super) fn is_visible(
