@@ -29,6 +29,10 @@ pub(crate) enum Command {
     Footprint(FootprintArgs),
     /// A node that hangs: is it felt, and is anything wrong when it goes on?
     Hang(HangArgs),
+    /// Cut the network between nodes, kill some, and judge what clients were told
+    Experiment(ExperimentArgs),
+    /// Lay two runs of experiments side by side, on one page
+    Compare(CompareArgs),
 }
 
 /// Against what.
@@ -72,6 +76,36 @@ pub(crate) struct LoadArgs {
     /// Seeds the draw of keys and values
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
+}
+
+/// `dunlin-loadtest experiment`
+#[derive(Debug, Args)]
+pub(crate) struct ExperimentArgs {
+    /// A plan that comes with the program, or a file; without one the plans are listed
+    pub(crate) plan: Option<String>,
+    /// Where history, result and report go [default: ./dunlin-experiment-NAME]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    /// The nodes' program [default: the one beside this]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) dunlin: Option<PathBuf>,
+    /// Leave the nodes' files where they are
+    #[arg(long)]
+    pub(crate) keep: bool,
+}
+
+/// `dunlin-loadtest compare`
+#[derive(Debug, Args)]
+pub(crate) struct CompareArgs {
+    /// The folder of the one run, or its result.json
+    #[arg(value_name = "A")]
+    pub(crate) left: PathBuf,
+    /// The other
+    #[arg(value_name = "B")]
+    pub(crate) right: PathBuf,
+    /// The page
+    #[arg(long, value_name = "FILE", default_value = "compare.html")]
+    pub(crate) out: PathBuf,
 }
 
 /// `dunlin-loadtest ops`

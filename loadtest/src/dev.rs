@@ -95,7 +95,7 @@ impl Drop for Dev {
 }
 
 /// The binary that was built together with this one.
-fn beside_us() -> PathBuf {
+pub(crate) fn beside_us() -> PathBuf {
     let name = format!("dunlin{}", env::consts::EXE_SUFFIX);
     let beside = env::current_exe()
         .ok()

@@ -91,6 +91,52 @@ pub(crate) enum LoadError {
         /// What was seen instead.
         seen: String,
     },
+    /// A file or folder.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// No plan of that name, and no such file.
+    #[error(
+        "there is no plan {name}, and no file of that name; dunlin-loadtest experiment lists the plans"
+    )]
+    NoPlan {
+        /// What was asked for.
+        name: String,
+    },
+    /// The plan makes no sense.
+    #[error("the plan: {0}")]
+    Plan(String),
+    /// A node that was told to stop goes on.
+    #[error("{node} was told to stop and did not")]
+    DoesNotStop {
+        /// Its name.
+        node: String,
+    },
+    /// Nodes ended by themselves.
+    #[error(
+        "nodes ended by themselves: {0}; their logs are beside their data, which --keep leaves there"
+    )]
+    Ended(String),
+    /// There is no such node.
+    #[error("there is no node {at} of {names}")]
+    NoNode {
+        /// Which, from 0.
+        at: usize,
+        /// How many there are.
+        names: usize,
+    },
+    /// Clocks can't be set off.
+    #[error(
+        "the plan sets clocks off, which takes libfaketime (Debian: apt-get install libfaketime)"
+    )]
+    NoFaketime,
+    /// The history can't be judged.
+    #[error("{0}")]
+    History(String),
     /// The page's way to a node broke.
     #[error("reading a page: {0}")]
     Page(String),

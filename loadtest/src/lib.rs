@@ -1,4 +1,5 @@
-//! Load on real processes, and what it costs: every figure that the project reports, by one command.
+//! Load on real processes: what it costs, every figure that the project reports by one command; and what happens to
+//! clients when the network between nodes is cut.
 //!
 //! ```text
 //!   args ─> commands::{ops, set, repair, footprint, hang} ─> report (a table, or JSON)
@@ -12,7 +13,7 @@
 //! it, on a current-thread runtime. What is compared is measured in one run, in turns, three rounds of
 //! it; reported are the medians. `docs/benchmarks.md` has the commands and what came out.
 //!
-//! What it does not do: cut the network between nodes, or draw.
+//! Experiments are in [`experiment`], and in `docs/loadtest.md`.
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -29,6 +30,7 @@ mod cluster;
 mod commands;
 mod dev;
 mod error;
+mod experiment;
 mod histogram;
 mod load;
 mod page;
@@ -48,9 +50,9 @@ pub fn run(words: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(error) => error.exit(),
     };
     match measure(&arguments) {
-        Ok(report) => {
-            print!("{}", report.render(arguments.json));
-            match report.is_wrong() {
+        Ok((text, is_wrong)) => {
+            print!("{text}");
+            match is_wrong {
                 true => ExitCode::from(WRONG),
                 false => ExitCode::SUCCESS,
             }
@@ -62,7 +64,8 @@ pub fn run(words: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-fn measure(arguments: &Arguments) -> Result<Report, LoadError> {
+/// What to print, and whether data was found to be wrong.
+fn measure(arguments: &Arguments) -> Result<(String, bool), LoadError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -75,7 +78,12 @@ fn measure(arguments: &Arguments) -> Result<Report, LoadError> {
                 Command::Repair(args) => commands::repair::run(args).await,
                 Command::Footprint(args) => commands::footprint::run(args).await,
                 Command::Hang(args) => commands::hang::run(args).await,
+                Command::Compare(args) => return commands::compare::run(args),
+                Command::Experiment(args) => {
+                    return commands::experiment::run(args, arguments.json).await;
+                }
             }
+            .map(|report: Report| (report.render(arguments.json), report.is_wrong()))
         };
         // Dropping the run stops the nodes that it started.
         let mut terminate = signal(SignalKind::terminate()).map_err(LoadError::Runtime)?;

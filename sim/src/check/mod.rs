@@ -22,6 +22,7 @@ mod layouts;
 mod listing;
 mod liveness;
 mod lww;
+mod outside;
 mod receipts;
 mod resurrection;
 mod service;
@@ -211,5 +212,6 @@ pub(crate) fn all(evidence: &Evidence<'_>) -> Vec<Violation> {
                 .map(|sentence| Violation { checker, sentence }),
         );
     }
+    violations.extend(outside::check(evidence));
     violations
 }

@@ -10,8 +10,8 @@
 //! ```
 //!
 //! Batches of deletes go on down to a quarter of that, since they are how room is made. The check
-//! is a `statvfs`, once per [`CHECK_BYTES`] written while there is plenty, at every commit when
-//! there is not. So the store comes back by itself when space does.
+//! is a `statvfs`, once per [`CHECK_BYTES`] or [`CHECK_BATCHES`] written while there is plenty, for others write to
+//! the disk too, and at every commit when there is not. So the store comes back by itself when space does.
 
 use std::path::{Path, PathBuf};
 
@@ -19,6 +19,8 @@ use super::KvError;
 
 /// How much may be written unchecked. Far below the smallest reserve that makes sense.
 const CHECK_BYTES: u64 = 256 << 10;
+/// How many batches may be. A few dozen take some ten milliseconds; in that time nobody fills the reserve.
+const CHECK_BATCHES: u32 = 32;
 /// The reserve is never above this part of the disk: a tiny disk keeps most of itself usable.
 const RESERVE_SHARE: u64 = 16;
 /// The allowance for a merge is never above this part of the disk.
@@ -48,6 +50,7 @@ pub(super) struct SpaceGuard {
     dir: PathBuf,
     reserve_bytes: u64,
     unchecked_bytes: u64,
+    unchecked_batches: u32,
     /// Whether the last check found less than twice what is needed.
     tight: bool,
 }
@@ -59,6 +62,7 @@ impl SpaceGuard {
             dir: dir.to_owned(),
             reserve_bytes,
             unchecked_bytes: 0,
+            unchecked_batches: 0,
             tight: true,
         }
     }
@@ -70,10 +74,12 @@ impl SpaceGuard {
         backlog: impl FnOnce() -> Backlog,
     ) -> Result<(), KvError> {
         self.unchecked_bytes += demand.bytes;
-        if !self.tight && self.unchecked_bytes < CHECK_BYTES {
+        self.unchecked_batches += 1;
+        let is_due = self.unchecked_bytes >= CHECK_BYTES || self.unchecked_batches >= CHECK_BATCHES;
+        if !self.tight && !is_due {
             return Ok(());
         }
-        self.unchecked_bytes = 0;
+        (self.unchecked_bytes, self.unchecked_batches) = (0, 0);
         // A disk that cannot say how full it is gets the benefit of the doubt: if it is broken, the
         // write itself will tell.
         let Some(disk) = Disk::of(&self.dir) else {
@@ -134,6 +140,25 @@ impl Disk {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_disk_that_others_fill_is_noticed_by_a_store_that_writes_little() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut guard = SpaceGuard::new(dir.path(), 0);
+        let demand = Demand {
+            bytes: 10,
+            only_deletes: false,
+        };
+        let mut looks = 0;
+        for _ in 0..=3 * CHECK_BATCHES {
+            let admitted = guard.admit(demand, || {
+                looks += 1;
+                Backlog::default()
+            });
+            assert_eq!(admitted, Ok(()));
+        }
+        assert_eq!(looks, 4, "the first one, and every {CHECK_BATCHES}");
+    }
 
     #[test]
     fn what_is_needed_scales_down_with_the_disk() {

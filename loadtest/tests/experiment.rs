@@ -1,0 +1,202 @@
+//! Experiments on real processes: what they judge, and what they report.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test may fail"
+)]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use dunlin_history::{Outcome, Reader};
+use serde_json::Value;
+
+/// The nodes' program, which is built with all tests of the workspace. Without it there is nothing to try.
+fn dunlin() -> Option<PathBuf> {
+    let beside = Path::new(env!("CARGO_BIN_EXE_dunlin-loadtest")).with_file_name("dunlin");
+    if !beside.exists() {
+        println!(
+            "SKIPPED: {} is not there; cargo test --workspace builds it",
+            beside.display()
+        );
+    }
+    beside.exists().then_some(beside)
+}
+
+fn experiment(dir: &Path, plan: &str) -> Option<Output> {
+    let dunlin = dunlin()?;
+    let file = dir.join("plan.toml");
+    std::fs::write(&file, plan).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_dunlin-loadtest"))
+        .arg("experiment")
+        .arg(file)
+        .arg("--dunlin")
+        .arg(dunlin)
+        .arg("--out")
+        .arg(dir.join("out"))
+        .output()
+        .unwrap();
+    println!("{}", String::from_utf8_lossy(&output.stdout));
+    println!("{}", String::from_utf8_lossy(&output.stderr));
+    Some(output)
+}
+
+fn result(dir: &Path) -> Value {
+    let text = std::fs::read(dir.join("out/result.json")).unwrap();
+    serde_json::from_slice(&text).unwrap()
+}
+
+const SPLIT: &str = r#"
+name = "short"
+
+[load]
+rate = 100
+keys = 10
+
+[[clients]]
+name = "left"
+
+[[clients]]
+name = "right"
+
+[[phase]]
+name = "calm"
+seconds = 1
+
+[[phase]]
+name = "split"
+seconds = 4
+split = [["n1", "left"], ["n2", "n3", "right"]]
+
+[[phase]]
+name = "healed"
+seconds = 2
+"#;
+
+#[test]
+fn a_split_is_survived_and_its_figures_follow_from_the_history() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(output) = experiment(dir.path(), SPLIT) else {
+        return;
+    };
+    assert!(output.status.success());
+    let result = result(dir.path());
+    assert_eq!(result["verdict"]["holds"], true);
+    assert_eq!(result["places"].as_array().unwrap().len(), 5);
+    let dropped = result["relay_dropped"].as_u64().unwrap();
+    assert!(dropped > 10, "{dropped} packets were stopped");
+
+    let history = std::fs::File::open(dir.path().join("out/history.ndjson")).unwrap();
+    let history = Reader::new(std::io::BufReader::new(history)).unwrap();
+    let history = history.history().unwrap();
+    let load = || history.ops.iter().filter(|op| !op.settled);
+    let done = load().filter(|op| matches!(op.outcome, Outcome::Done | Outcome::Read(_)));
+    let done = done.count() as u64;
+    assert!(done > 100, "{done} operations");
+    let points = result["timeline"].as_array().unwrap();
+    let sum = |name: &str| {
+        points
+            .iter()
+            .map(|point| point[name].as_u64().unwrap())
+            .sum::<u64>()
+    };
+    assert_eq!(sum("reads") + sum("writes"), done);
+    let unknown = load().filter(|op| op.outcome == Outcome::Unknown).count();
+    assert_eq!(sum("unknown"), unknown as u64);
+    assert_eq!(
+        result["operations"].as_u64().unwrap(),
+        history.ops.len() as u64
+    );
+    is_drawn(&dir.path().join("out/report.html"));
+}
+
+/// Whether a browser draws the page, if there is one here.
+fn is_drawn(report: &Path) {
+    let page = format!("file://{}", report.display());
+    let browser = Command::new("chromium")
+        .args([
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--dump-dom",
+        ])
+        // Whatever the page would fetch fails, and is said.
+        .args([
+            "--host-resolver-rules=MAP * ~NOTFOUND",
+            "--enable-logging=stderr",
+            "--v=0",
+        ])
+        .arg(page)
+        .output();
+    let Ok(browser) = browser else {
+        println!("SKIPPED: chromium is not there to draw the report");
+        return;
+    };
+    let drawn = String::from_utf8_lossy(&browser.stdout);
+    let said = String::from_utf8_lossy(&browser.stderr);
+    assert!(
+        drawn.contains("data-drawn=\"yes\""),
+        "the script came to no end: {said}"
+    );
+    assert!(!said.contains("CONSOLE"), "{said}");
+    let charts = drawn.matches("<svg").count();
+    assert!(charts >= 9, "{charts} charts");
+    assert!(drawn.contains("Everything that was promised holds."));
+}
+
+const WIPE: &str = r#"
+name = "wiped"
+
+[cluster]
+nodes = 2
+replicas = 1
+
+[load]
+rate = 150
+keys = 10
+r = "one"
+w = "one"
+
+[[phase]]
+name = "calm"
+seconds = 3
+
+[[phase]]
+name = "a disk is gone, and there was no other copy"
+seconds = 1
+wipe = ["n2"]
+
+[[phase]]
+name = "after"
+seconds = 3
+"#;
+
+#[test]
+fn a_cluster_that_loses_what_it_acknowledged_is_reported_as_broken() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(output) = experiment(dir.path(), WIPE) else {
+        return;
+    };
+    assert_eq!(output.status.code(), Some(2));
+    let result = result(dir.path());
+    assert_eq!(result["verdict"]["holds"], false);
+    let found = result["verdict"]["history"]["checks"]["survival"]["found"]
+        .as_u64()
+        .unwrap();
+    assert!(found > 0, "{}", result["verdict"]);
+    assert!(String::from_utf8_lossy(&output.stdout).contains("SOMETHING IS WRONG"));
+}
+
+#[test]
+fn a_plan_that_makes_no_sense_is_refused_before_anything_starts() {
+    let dir = tempfile::tempdir().unwrap();
+    let plan = SPLIT.replace("\"n2\", \"n3\"", "\"n7\"");
+    let Some(output) = experiment(dir.path(), &plan) else {
+        return;
+    };
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("there is no place \"n7\""), "{said}");
+    assert!(!dir.path().join("out").exists());
+}
