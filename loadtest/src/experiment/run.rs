@@ -34,6 +34,8 @@ use dunlin_relay::{Place, Relay};
 /// How long nodes may take to start, and to become quiet after everything healed.
 const START_MAX: Duration = Duration::from_secs(60);
 const CONVERGE_MAX: Duration = Duration::from_secs(180);
+/// Between looks at whether the nodes that nobody reaches still run.
+const CONNECT_EVERY: Duration = Duration::from_secs(2);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How long a final read may take.
 const FINAL_READ_MAX: Duration = Duration::from_secs(10);
@@ -79,7 +81,7 @@ pub(crate) async fn run(
     for at in 0..plan.nodes() {
         nodes.start(at)?;
     }
-    let admin = connect(&nodes, &relay, observer_at).await?;
+    let admin = first_client(&mut nodes, &relay, observer_at).await?;
     let start = Instant::now();
     let observer = Observer::new(&admin, start);
     wait_until_quiet(&observer, &admin, START_MAX).await?;
@@ -96,7 +98,7 @@ pub(crate) async fn run(
     let options = options(&plan);
     let mut opened = Vec::new();
     for (at, clients) in plan.clients.iter().enumerate() {
-        let client = connect(&nodes, &relay, Place(plan.nodes() + at)).await?;
+        let client = connect(&nodes, &relay, Place(plan.nodes() + at), START_MAX).await?;
         let group = Group::open(clients.name.clone(), clients.share, &client, &options).await;
         opened.push(group.map_err(LoadError::request("opening a bucket"))?);
     }
@@ -158,12 +160,12 @@ pub(crate) async fn run(
         };
         let unreadable = final_reads(&plan, &admin, start, &recorder).await?;
         let partitions_differ = partitions_that_differ(&admin).await?;
-        stop.send_replace(true);
         Ok::<_, LoadError>((spans, convergence, unreadable, partitions_differ))
     };
     let (seen, work) = tokio::join!(looking, async {
         let done = work.await;
         // Whatever happened, the observer comes to its end.
+        stop.send_replace(true);
         done
     });
     let (spans, convergence, unreadable, partitions_differ) = work?;
@@ -221,11 +223,30 @@ pub(crate) async fn run(
     })
 }
 
+/// The first client: the nodes may take a moment, or end.
+async fn first_client(nodes: &mut Nodes, relay: &Relay, place: Place) -> Result<Client, LoadError> {
+    let began = Instant::now();
+    loop {
+        let connected = connect(nodes, relay, place, CONNECT_EVERY).await;
+        if let ended @ [_, ..] = nodes.ended().as_slice() {
+            return Err(LoadError::Ended(ended.join(", ")));
+        }
+        if connected.is_ok() || began.elapsed() > START_MAX {
+            return connected;
+        }
+    }
+}
+
 /// A client that reaches the nodes through the doors of its place.
-async fn connect(nodes: &Nodes, relay: &Relay, place: Place) -> Result<Client, LoadError> {
+async fn connect(
+    nodes: &Nodes,
+    relay: &Relay,
+    place: Place,
+    at_most: Duration,
+) -> Result<Client, LoadError> {
     let mut builder = Client::builder()
         .cluster_file(nodes.cluster_file())
-        .connect_timeout(START_MAX);
+        .connect_timeout(at_most);
     for (name, door) in nodes.names().zip(relay.addresses_for(place)) {
         builder = builder.address(name, door.to_string());
     }
