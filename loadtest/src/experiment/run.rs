@@ -21,7 +21,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::load::{BUCKETS, Group, Load};
-use super::nodes::{Nodes, free_addresses};
+use super::nodes::Nodes;
 use super::observe::{Observer, Rest};
 use super::plan::{Phase, Plan};
 use super::recorder::{Ended, Recorder};
@@ -29,7 +29,7 @@ use super::result::{Convergence, FORMAT, PhaseResult, RunResult, Verdict};
 use super::stage::Stage;
 use super::staleness::Expectation;
 use crate::error::LoadError;
-use dunlin_relay::{Place, Relay};
+use dunlin_relay::{Place, Relay, free_addresses};
 
 /// How long nodes may take to start, and to become quiet after everything healed.
 const START_MAX: Duration = Duration::from_secs(60);
@@ -66,7 +66,8 @@ pub(crate) async fn run(
     let began_at = began_at.map_or(0, |since| since.as_secs());
     fs::create_dir_all(&settings.out).map_err(file(&settings.out))?;
     let versions = versions(&settings.dunlin);
-    let listening = free_addresses(plan.nodes()).map_err(LoadError::Runtime)?;
+    let count = u16::try_from(plan.nodes()).unwrap_or(u16::MAX);
+    let listening = free_addresses(count).map_err(LoadError::Runtime)?;
     let groups = plan.clients.len();
     let relay = Relay::start(&listening, groups + 1, plan.load.seed).map_err(LoadError::Runtime)?;
     let observer_at = Place(plan.nodes() + groups);
