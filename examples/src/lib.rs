@@ -26,7 +26,7 @@ use dunlin_client::{Bucket, BucketDefaults, Client, Kind};
 use dunlin_node::config::ServerConfig;
 use dunlin_node::dev::{DevCluster, DevOptions};
 use dunlin_node::server::Server;
-use dunlin_relay::{LinkRule, Place, Relay};
+use dunlin_relay::{LinkRule, Place, Relay, free_addresses};
 use tempfile::TempDir;
 
 /// What goes wrong in an example ends it.
@@ -61,12 +61,10 @@ impl Cluster {
     /// If the system gives no ports, threads or files.
     pub async fn start() -> Outcome<Self> {
         let dir = tempfile::tempdir()?;
-        let dev = DevCluster::create(&DevOptions::new(dir.path().join("cluster")))?;
-        let listening: Vec<SocketAddr> = dev
-            .nodes()
-            .iter()
-            .map(|node| node.address.parse())
-            .collect::<Result<_, _>>()?;
+        let listening = free_addresses(NODES as u16)?;
+        let mut options = DevOptions::new(dir.path().join("cluster"));
+        options.base_port = listening.first().map(SocketAddr::port);
+        let dev = DevCluster::create(&options)?;
         let relay = Relay::start(&listening, 2, 1)?;
         // The nodes know each other by the relay's doors.
         let mut file = fs::read_to_string(dev.cluster_file())?;

@@ -6,6 +6,7 @@
     reason = "a test may fail"
 )]
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -25,7 +26,10 @@ fn dunlin() -> Option<PathBuf> {
 }
 
 fn experiment(dir: &Path, plan: &str) -> Option<Output> {
-    let dunlin = dunlin()?;
+    Some(experiment_with(dir, plan, &dunlin()?))
+}
+
+fn experiment_with(dir: &Path, plan: &str, dunlin: &Path) -> Output {
     let file = dir.join("plan.toml");
     std::fs::write(&file, plan).unwrap();
     let output = Command::new(env!("CARGO_BIN_EXE_dunlin-loadtest"))
@@ -39,7 +43,7 @@ fn experiment(dir: &Path, plan: &str) -> Option<Output> {
         .unwrap();
     println!("{}", String::from_utf8_lossy(&output.stdout));
     println!("{}", String::from_utf8_lossy(&output.stderr));
-    Some(output)
+    output
 }
 
 fn result(dir: &Path) -> Value {
@@ -199,4 +203,21 @@ fn a_plan_that_makes_no_sense_is_refused_before_anything_starts() {
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(said.contains("there is no place \"n7\""), "{said}");
     assert!(!dir.path().join("out").exists());
+}
+
+#[test]
+fn nodes_that_end_by_themselves_end_the_experiment_and_are_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(dunlin) = dunlin() else { return };
+    let broken = dir.path().join("broken");
+    let script = format!(
+        "#!/bin/sh\n[ \"$1\" = server ] && exit 7\nexec {} \"$@\"\n",
+        dunlin.display()
+    );
+    std::fs::write(&broken, script).unwrap();
+    std::fs::set_permissions(&broken, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let output = experiment_with(dir.path(), SPLIT, &broken);
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("nodes ended by themselves: n1"), "{said}");
 }

@@ -272,6 +272,30 @@ fn open() -> io::Result<std::net::UdpSocket> {
     Ok(socket)
 }
 
+/// Addresses of this machine that are free now, one after the other, for nodes to listen on. The system gives none of
+/// them to whoever asks for any port, so a node that was stopped finds its own again.
+///
+/// # Errors
+/// [`io::ErrorKind::AddrInUse`] if none were found.
+pub fn free_addresses(count: u16) -> io::Result<Vec<SocketAddr>> {
+    // Below what systems hand out: 32768 on Linux, 49152 elsewhere.
+    const FIRST: u16 = 20_000;
+    const LAST: u16 = 32_000;
+    const TRIES: usize = 200;
+    for _ in 0..TRIES {
+        let first = fastrand::u16(FIRST..LAST.saturating_sub(count).max(FIRST + 1));
+        let ports = first..first.saturating_add(count);
+        let addresses: Vec<SocketAddr> = ports
+            .map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
+            .collect();
+        let is_free = |address: &SocketAddr| std::net::UdpSocket::bind(address).is_ok();
+        if addresses.iter().all(is_free) {
+            return Ok(addresses);
+        }
+    }
+    Err(io::ErrorKind::AddrInUse.into())
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;

@@ -5,7 +5,7 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -44,15 +44,6 @@ struct Node {
     child: Option<Child>,
     is_paused: bool,
     clock_ms: i64,
-}
-
-/// Addresses on which nodes can listen: free now.
-pub(crate) fn free_addresses(count: usize) -> io::Result<Vec<SocketAddr>> {
-    // All at once, so that none is given twice.
-    let sockets: Vec<UdpSocket> = (0..count)
-        .map(|_| UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)))
-        .collect::<io::Result<_>>()?;
-    sockets.iter().map(UdpSocket::local_addr).collect()
 }
 
 impl Nodes {

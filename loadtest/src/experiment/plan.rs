@@ -27,6 +27,8 @@ use dunlin_relay::{LinkRule, Place};
 
 /// Nodes, and groups of clients, at most.
 const PLACES_MAX: usize = 64;
+/// Partitions of a cluster, at most.
+const PARTITIONS_MAX: u16 = 4096;
 
 /// An experiment.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -306,9 +308,15 @@ impl Plan {
             nodes,
             spares,
             replicas,
+            partitions,
             zones,
             ..
         } = &self.cluster;
+        if !partitions.is_power_of_two() || *partitions > PARTITIONS_MAX {
+            return Err(wrong(format!(
+                "{partitions} partitions: it takes a power of two, up to {PARTITIONS_MAX}"
+            )));
+        }
         if *nodes == 0 || nodes + spares + self.clients.len() > PLACES_MAX {
             return Err(wrong(format!(
                 "{nodes} nodes, {spares} spares and {} groups of clients: there is at least one node, and at \

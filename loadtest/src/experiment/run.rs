@@ -21,7 +21,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::load::{BUCKETS, Group, Load};
-use super::nodes::{Nodes, free_addresses};
+use super::nodes::Nodes;
 use super::observe::{Observer, Rest};
 use super::plan::{Phase, Plan};
 use super::recorder::{Ended, Recorder};
@@ -29,11 +29,13 @@ use super::result::{Convergence, FORMAT, PhaseResult, RunResult, Verdict};
 use super::stage::Stage;
 use super::staleness::Expectation;
 use crate::error::LoadError;
-use dunlin_relay::{Place, Relay};
+use dunlin_relay::{Place, Relay, free_addresses};
 
 /// How long nodes may take to start, and to become quiet after everything healed.
 const START_MAX: Duration = Duration::from_secs(60);
 const CONVERGE_MAX: Duration = Duration::from_secs(180);
+/// Between looks at whether the nodes that nobody reaches still run.
+const CONNECT_EVERY: Duration = Duration::from_secs(2);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How long a final read may take.
 const FINAL_READ_MAX: Duration = Duration::from_secs(10);
@@ -64,7 +66,8 @@ pub(crate) async fn run(
     let began_at = began_at.map_or(0, |since| since.as_secs());
     fs::create_dir_all(&settings.out).map_err(file(&settings.out))?;
     let versions = versions(&settings.dunlin);
-    let listening = free_addresses(plan.nodes()).map_err(LoadError::Runtime)?;
+    let count = u16::try_from(plan.nodes()).unwrap_or(u16::MAX);
+    let listening = free_addresses(count).map_err(LoadError::Runtime)?;
     let groups = plan.clients.len();
     let relay = Relay::start(&listening, groups + 1, plan.load.seed).map_err(LoadError::Runtime)?;
     let observer_at = Place(plan.nodes() + groups);
@@ -79,7 +82,7 @@ pub(crate) async fn run(
     for at in 0..plan.nodes() {
         nodes.start(at)?;
     }
-    let admin = connect(&nodes, &relay, observer_at).await?;
+    let admin = first_client(&mut nodes, &relay, observer_at).await?;
     let start = Instant::now();
     let observer = Observer::new(&admin, start);
     wait_until_quiet(&observer, &admin, START_MAX).await?;
@@ -96,7 +99,7 @@ pub(crate) async fn run(
     let options = options(&plan);
     let mut opened = Vec::new();
     for (at, clients) in plan.clients.iter().enumerate() {
-        let client = connect(&nodes, &relay, Place(plan.nodes() + at)).await?;
+        let client = connect(&nodes, &relay, Place(plan.nodes() + at), START_MAX).await?;
         let group = Group::open(clients.name.clone(), clients.share, &client, &options).await;
         opened.push(group.map_err(LoadError::request("opening a bucket"))?);
     }
@@ -158,12 +161,12 @@ pub(crate) async fn run(
         };
         let unreadable = final_reads(&plan, &admin, start, &recorder).await?;
         let partitions_differ = partitions_that_differ(&admin).await?;
-        stop.send_replace(true);
         Ok::<_, LoadError>((spans, convergence, unreadable, partitions_differ))
     };
     let (seen, work) = tokio::join!(looking, async {
         let done = work.await;
         // Whatever happened, the observer comes to its end.
+        stop.send_replace(true);
         done
     });
     let (spans, convergence, unreadable, partitions_differ) = work?;
@@ -221,11 +224,30 @@ pub(crate) async fn run(
     })
 }
 
+/// The first client: the nodes may take a moment, or end.
+async fn first_client(nodes: &mut Nodes, relay: &Relay, place: Place) -> Result<Client, LoadError> {
+    let began = Instant::now();
+    loop {
+        let connected = connect(nodes, relay, place, CONNECT_EVERY).await;
+        if let ended @ [_, ..] = nodes.ended().as_slice() {
+            return Err(LoadError::Ended(ended.join(", ")));
+        }
+        if connected.is_ok() || began.elapsed() > START_MAX {
+            return connected;
+        }
+    }
+}
+
 /// A client that reaches the nodes through the doors of its place.
-async fn connect(nodes: &Nodes, relay: &Relay, place: Place) -> Result<Client, LoadError> {
+async fn connect(
+    nodes: &Nodes,
+    relay: &Relay,
+    place: Place,
+    at_most: Duration,
+) -> Result<Client, LoadError> {
     let mut builder = Client::builder()
         .cluster_file(nodes.cluster_file())
-        .connect_timeout(START_MAX);
+        .connect_timeout(at_most);
     for (name, door) in nodes.names().zip(relay.addresses_for(place)) {
         builder = builder.address(name, door.to_string());
     }
