@@ -17,6 +17,9 @@ pub(super) const LOG: &str = "log";
 pub(super) const DATA: &str = "data";
 pub(super) const PID: &str = "pid";
 
+/// Ports that are drawn for one that is free.
+const PORT_TRIES: usize = 100;
+
 /// What the cluster is called.
 const NAME: &str = "dev";
 /// The user whose identity the cluster file names.
@@ -94,7 +97,7 @@ pub(super) fn add(dir: &Path, number: u16, after: Option<u16>) -> Result<(), Dev
     authority.issue_node(&name, SystemTime::now())?.save(dir)?;
     let next = after.and_then(|port| port.checked_add(1));
     let bind = |port| UdpSocket::bind((Ipv4Addr::LOCALHOST, port));
-    let socket = next.map_or_else(|| bind(0), |port| bind(port).or_else(|_| bind(0)));
+    let socket = next.map_or_else(free_socket, |port| bind(port).or_else(|_| free_socket()));
     let address = socket.and_then(|socket| socket.local_addr());
     let address = address.map_err(|source| DevError::Port { port: 0, source })?;
     let node_dir = dir.join(&name);
@@ -164,7 +167,10 @@ fn ports(options: &DevOptions) -> Result<Vec<u16>, DevError> {
     // Held together, so that none is given twice.
     let mut sockets = Vec::new();
     for port in (0..options.nodes).map(wanted) {
-        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, port));
+        let socket = match port {
+            0 => free_socket(),
+            port => UdpSocket::bind((Ipv4Addr::LOCALHOST, port)),
+        };
         sockets.push(socket.map_err(|source| DevError::Port { port, source })?);
     }
     let port = |socket: &UdpSocket| match socket.local_addr() {
@@ -172,6 +178,15 @@ fn ports(options: &DevOptions) -> Result<Vec<u16>, DevError> {
         Err(source) => Err(DevError::Port { port: 0, source }),
     };
     sockets.iter().map(port).collect()
+}
+
+/// A socket on a port that is free, and that the system gives to nobody who asks for any port: a node that was
+/// stopped finds its own again. Those begin at 32768 on Linux, higher elsewhere.
+fn free_socket() -> io::Result<UdpSocket> {
+    let drawn = std::iter::repeat_with(|| fastrand::u16(20_000..32_000));
+    let mut sockets = drawn.map(|port| UdpSocket::bind((Ipv4Addr::LOCALHOST, port)));
+    let free = sockets.by_ref().take(PORT_TRIES).find_map(Result::ok);
+    free.map_or_else(|| UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)), Ok)
 }
 
 fn write(path: &Path, text: &str) -> Result<(), DevError> {
