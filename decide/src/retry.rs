@@ -24,9 +24,9 @@
 //! A request that is not repeated ends as `Unknown`, and its caller, who knows what it means,
 //! decides.
 
-use dunlin_protocol::Retry;
 use dunlin_protocol::cluster::ClusterRequest;
 use dunlin_protocol::request::{Replace, Request, WriteOp};
+use dunlin_protocol::{Failure, Retry};
 
 /// Whether a request whose outcome is unknown may be sent again under its `OpId`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,6 +104,19 @@ pub enum Ended {
 }
 
 impl Ended {
+    /// From what a node said.
+    #[must_use]
+    pub fn of(failure: &Failure) -> Self {
+        let passing = matches!(
+            failure,
+            Failure::Overloaded
+                | Failure::Expired
+                | Failure::NotOwner
+                | Failure::BehindSession { .. }
+        );
+        Self::said(failure.retry(), passing)
+    }
+
     /// From what the failure says of itself, and whether its cause passes by itself within moments.
     #[must_use]
     pub fn said(retry: Retry, passing: bool) -> Self {

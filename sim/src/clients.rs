@@ -12,6 +12,7 @@ use dunlin_ring::PartitionCount;
 use crate::history::{Action, KnownBucket, Op, Outcome};
 use crate::options::{chance, pick, stream};
 use crate::queue::Event;
+use crate::routing::{After, Routing};
 use crate::sessions::{InSession, Sessions};
 use crate::tamper;
 use crate::workload::{Contexts, Place};
@@ -30,6 +31,7 @@ pub(crate) struct Client {
     /// A write to be sent again under its name, as its outcome is unknown.
     again: Option<Action>,
     pub(crate) sessions: Sessions,
+    pub(crate) routing: Routing,
     /// Whether it asks for nothing more.
     pub(crate) stopped: bool,
 }
@@ -42,6 +44,7 @@ impl Client {
             rng: stream(seed, "client", number as u64),
             again: None,
             sessions: Sessions::new(seed, number, partitions),
+            routing: Routing::default(),
             stopped: false,
         }
     }
@@ -68,12 +71,20 @@ impl World {
             Some(action) => action,
             None => self.draw_action(client),
         };
-        let nodes = self.asked_nodes();
-        let node = *pick(&mut self.rng, &nodes);
+        let node = match self.options.routed {
+            true => self.route(client, &action),
+            false => {
+                let nodes = self.asked_nodes();
+                *pick(&mut self.rng, &nodes)
+            }
+        };
         std::mem::swap(&mut self.rng, &mut self.clients[client].rng);
         let timeout_ms = self.options.client_timeout_ms;
         let session = self.draw_session(client, &mut action);
-        self.ask_in(session, client, node, action, timeout_ms);
+        let number = self.ask_in(session, client, node, action, timeout_ms);
+        if self.options.routed {
+            self.routed(client, node, number);
+        }
     }
 
     /// Sends a request. Returns its place in the history.
@@ -136,7 +147,7 @@ impl World {
         number
     }
 
-    fn request_of(&mut self, action: &Action) -> Request {
+    pub(crate) fn request_of(&mut self, action: &Action) -> Request {
         // The names that the simulator makes up are all valid.
         let parsed = |name: &String| BucketName::try_from(name.clone()).ok();
         match action {
@@ -267,10 +278,21 @@ impl World {
         }
         self.learn(client, &op);
         self.learn_seen(&op);
+        let after = match self.options.routed {
+            true => self.after_request(client, number, &op),
+            false => After::Something,
+        };
         let unknown = !op.outcome.is_not_applied();
         let failed = matches!(op.outcome, Outcome::NoAnswer | Outcome::Failed(_));
+        let routed = self.options.routed;
         let asking = &mut self.clients[client];
-        if failed && unknown && is_idempotent(&op.action) && chance(&mut asking.rng, 300) {
+        match after {
+            After::Nothing => return,
+            After::Again(action) => asking.again = Some(action),
+            After::Something => {}
+        }
+        if !routed && failed && unknown && is_idempotent(&op.action) && chance(&mut asking.rng, 300)
+        {
             asking.again = Some(op.action);
         }
         let think = asking.rng.u64(1..=self.options.think_us_max);

@@ -15,7 +15,8 @@
 //! and `network.rs`; what is demanded, `check`. For each checker there is a [`Mutant`] of the system that it
 //! must catch. A failing run is made smaller by [`shrink`]; those that once failed are in `seeds.txt`.
 //!
-//! In about half of the seeds operators change the layout meanwhile, see `operator.rs`. In some
+//! In about half of the seeds clients choose nodes, repeat and hedge by the rules of the client library, see
+//! `routing.rs`. In about half operators change the layout meanwhile, see `operator.rs`. In some
 //! of the others rows rot on the disk, see `rot.rs`, blocks of it are lost, see `lost_block.rs`, and disks
 //! come back older than they were, see `restore.rs`. Two reports watch calm clusters: `size.rs` and `absence.rs`.
 //!
@@ -41,6 +42,7 @@ mod process;
 mod queue;
 mod restore;
 mod rot;
+mod routing;
 mod run;
 mod sessions;
 mod shrink;

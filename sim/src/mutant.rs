@@ -87,13 +87,15 @@ pub enum Mutant {
     LosersSilent,
     /// Reads ask one owner, whatever was asked for.
     ReadsShort,
+    /// Clients send everything again whose outcome they do not know.
+    RepeatsAll,
     /// What a read in a session says that it must reflect is dropped on its way.
     SessionIgnored,
 }
 
 impl Mutant {
     /// Every mutant.
-    pub const ALL: [Self; 38] = [
+    pub const ALL: [Self; 39] = [
         Self::ReplacesDropped,
         Self::AckBeforeCommit,
         Self::RecallSilent,
@@ -131,6 +133,7 @@ impl Mutant {
         Self::StampsReset,
         Self::LosersSilent,
         Self::ReadsShort,
+        Self::RepeatsAll,
         Self::SessionIgnored,
     ];
 
@@ -174,6 +177,7 @@ impl Mutant {
             Self::StampsReset => "stamps-reset",
             Self::LosersSilent => "losers-silent",
             Self::ReadsShort => "reads-short",
+            Self::RepeatsAll => "repeats-all",
             Self::SessionIgnored => "session-ignored",
         }
     }
@@ -191,7 +195,7 @@ impl Mutant {
             | Self::FormerHintsVanish
             | Self::DamageAsAbsence
             | Self::SalvageDenied => Checker::Survival,
-            Self::ForwardTwice => Checker::Counters,
+            Self::ForwardTwice | Self::RepeatsAll => Checker::Counters,
             Self::AlwaysSame | Self::AmnesiaDenied | Self::RetiredEarly => Checker::Freshness,
             Self::HintsStuck => Checker::Drain,
             Self::RepairSilent => Checker::Convergence,
@@ -363,6 +367,18 @@ impl Mutant {
                 *faults = FaultWeights {
                     split: 3,
                     crash: 1,
+                    ..FaultWeights::NONE
+                };
+            }
+            Self::RepeatsAll => {
+                options.routed = true;
+                options.client_timeout_ms = 300;
+                for bucket in &mut options.buckets {
+                    (bucket.kind, bucket.defaults) = (Kind::Counter, BucketDefaults::default());
+                }
+                *faults = FaultWeights {
+                    split: 3,
+                    pause: 3,
                     ..FaultWeights::NONE
                 };
             }

@@ -54,6 +54,8 @@ pub struct Options {
     pub skew_ms_max: u64,
     /// Of a thousand inputs, so many are handled together with later ones before a flush.
     pub late_flush_permille: u64,
+    /// Whether clients choose nodes, repeat and hedge by the rules of the client library.
+    pub routed: bool,
     /// Every so many events the whole state of one node is checked.
     pub check_every: u64,
     /// What the engine is told.
@@ -237,6 +239,7 @@ impl Options {
             },
             skew_ms_max: *pick(rng, &[0, 5, 100, 240, 240]),
             late_flush_permille: *pick(rng, &[0, 100, 500]),
+            routed: crate::routing::draw(seed),
             check_every: *pick(rng, &[500, 2_000]),
             engine: engine(rng),
             hints_bytes_max: *pick(rng, &[4_000, 1 << 20, 1 << 30]),

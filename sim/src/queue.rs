@@ -51,6 +51,8 @@ pub(crate) enum Event {
     },
     /// Nobody listened at the node.
     NotSent { reply_to: ReplyTo },
+    /// A read may be hedged.
+    Hedge { number: usize },
     /// A client waits no longer.
     GiveUp { reply_to: ReplyTo },
     /// Something goes wrong.

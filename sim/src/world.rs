@@ -231,6 +231,7 @@ impl World {
             | Event::Answered { .. }
             | Event::NotSent { .. }
             | Event::GiveUp { .. }
+            | Event::Hedge { .. }
             | Event::Fault
             | Event::FaultEnds(_)
             | Event::Operate { .. }
@@ -289,6 +290,7 @@ impl World {
             Event::Answered { reply_to, answer } => self.answered(reply_to, *answer),
             Event::NotSent { reply_to } => self.not_sent(reply_to),
             Event::GiveUp { reply_to } => self.give_up(reply_to),
+            Event::Hedge { number } => self.hedge(number),
             Event::Fault => self.fault(),
             Event::FaultEnds(end) => self.fault_ends(end),
             Event::GoOn { node } => self.go_on(node),

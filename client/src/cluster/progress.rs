@@ -95,14 +95,6 @@ pub(super) fn ended(end: &AttemptEnd, call: &Call) -> Ended {
         AttemptEnd::Unanswered(_) => Ended::NotSent,
         AttemptEnd::Garbled(_) => Ended::Unanswered,
         AttemptEnd::Failed(Failure::NoSuchBucket) => call.no_such_bucket,
-        AttemptEnd::Failed(failure) => Ended::said(failure.retry(), passes(failure)),
+        AttemptEnd::Failed(failure) => Ended::of(failure),
     }
-}
-
-/// Whether the cause of a failure goes away by itself within moments.
-fn passes(failure: &Failure) -> bool {
-    matches!(
-        failure,
-        Failure::Overloaded | Failure::Expired | Failure::NotOwner | Failure::BehindSession { .. }
-    )
 }
