@@ -173,6 +173,10 @@ impl Door {
         let Ok(socket) = UdpSocket::from_std(socket) else {
             return;
         };
+        // Until the runtime has heard that it can be written to, nothing would be.
+        if socket.writable().await.is_err() {
+            return;
+        }
         let socket = Arc::new(socket);
         let mut pairs: BTreeMap<SocketAddr, (Way, Arc<UdpSocket>)> = BTreeMap::new();
         let mut packet = vec![0; PACKET_BYTES_MAX];
@@ -207,6 +211,7 @@ impl Door {
     ) -> io::Result<(Way, Arc<UdpSocket>)> {
         let socket = UdpSocket::from_std(open()?)?;
         socket.connect(self.real).await?;
+        socket.writable().await?;
         let socket = Arc::new(socket);
         let way = |from, to| Way {
             rules: Arc::clone(&self.rules),
