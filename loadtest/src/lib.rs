@@ -13,7 +13,7 @@
 //! it, on a current-thread runtime. What is compared is measured in one run, in turns, three rounds of
 //! it; reported are the medians. `docs/benchmarks.md` has the commands and what came out.
 //!
-//! Experiments are in [`experiment`], and in `docs/loadtest.md`.
+//! Experiments are in `experiment/`, and in `docs/loadtest.md`.
 
 use std::ffi::OsString;
 use std::process::ExitCode;
