@@ -96,12 +96,11 @@ fn checksum(file: &Path) -> io::Result<u128> {
 }
 
 /// Copies what can be read. The first batch of the copy is the one after `sequence`, and closes the gap
-/// before it. Returns how many blocks could not be read.
+/// before it.
 ///
 /// `from` must have no thread that merges: it would stumble over what is damaged.
-pub(super) fn copy(dir: &Path, from: &Shared, to: &Shared, sequence: u64) -> Result<u64, KvError> {
+pub(super) fn copy(dir: &Path, from: &Shared, to: &Shared, sequence: u64) -> Result<(), KvError> {
     let failed = |error| kv_error("copy the store", dir, error);
-    let mut unreadable = 0;
     let mut copy = Copy {
         to,
         sequence,
@@ -118,10 +117,8 @@ pub(super) fn copy(dir: &Path, from: &Shared, to: &Shared, sequence: u64) -> Res
         for table in tables {
             let mut last = None;
             for entry in table.iter() {
-                let Ok(entry) = entry else {
-                    unreadable += 1;
-                    continue;
-                };
+                // What can't be read is what the copy is made without.
+                let Ok(entry) = entry else { continue };
                 let key = Bytes::from(entry.key.user_key.clone());
                 // Of several versions in one table the newest comes first.
                 if last.replace(key.clone()).as_ref() == Some(&key) {
@@ -139,8 +136,7 @@ pub(super) fn copy(dir: &Path, from: &Shared, to: &Shared, sequence: u64) -> Res
     }
     // Also one without entries has to say where it goes on.
     copy.commit().map_err(failed)?;
-    sync(&to.database).map_err(failed)?;
-    Ok(unreadable)
+    sync(&to.database).map_err(failed)
 }
 
 fn sync(database: &Database) -> fjall::Result<()> {
