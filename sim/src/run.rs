@@ -155,6 +155,7 @@ impl World {
                 noticed_at: 0,
                 losses: Vec::new(),
                 crashes: Vec::new(),
+                refusals: Vec::new(),
                 start_owed: None,
                 backup: None,
                 put_back: None,

@@ -85,6 +85,8 @@ pub(crate) struct Node {
     pub(crate) losses: Vec<u64>,
     /// When its process died.
     pub(crate) crashes: Vec<u64>,
+    /// When its disk refused a batch.
+    pub(crate) refusals: Vec<u64>,
     /// What a start found that could not be written down yet.
     pub(crate) start_owed: Option<Start>,
     /// The last backup of its disk.
