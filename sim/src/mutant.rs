@@ -276,6 +276,7 @@ impl Mutant {
         options.client_timeout_ms = options.client_timeout_ms.max(1_000);
         options.network.delay_us_max = options.network.delay_us_max.min(10_000);
         options.fault_every_ms = options.fault_every_ms.min(400);
+        options.network.missed_permille = 0;
         let faults = &mut options.faults;
         (faults.amnesia, faults.wipe, faults.restore) = (0, 0, 0);
         (faults.rot, faults.lost_block) = (0, 0);

@@ -25,6 +25,8 @@ pub(crate) struct Network {
     seed: u64,
     options: NetworkOptions,
     healed: bool,
+    /// What events are missed by.
+    missed: fastrand::Rng,
     links: Vec<Vec<Link>>,
     splits: BTreeMap<u64, BTreeSet<(usize, usize)>>,
     next_split: u64,
@@ -59,6 +61,7 @@ impl Network {
             seed,
             options,
             healed: false,
+            missed: stream(seed, "events missed", 0),
             links: Vec::new(),
             splits: BTreeMap::new(),
             next_split: 0,
@@ -85,6 +88,11 @@ impl Network {
             false => [Some(first), second],
         };
         delays.into_iter().flatten()
+    }
+
+    /// Whether an event does not reach the owner or the fallback that it is sent to.
+    pub(crate) fn misses_event(&mut self) -> bool {
+        !self.healed && chance(&mut self.missed, self.options.missed_permille)
     }
 
     fn link(&mut self, from: usize, to: usize) -> &mut Link {

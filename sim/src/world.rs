@@ -650,6 +650,13 @@ impl World {
         let forwards =
             |message: &OperationMessage| matches!(message, OperationMessage::Forward { .. });
         let repeatable = !matches!(&body, PeerBody::Operation { message, .. } if forwards(message));
+        let is_event = matches!(
+            &body,
+            PeerBody::Operation {
+                message: OperationMessage::Replicate { .. },
+                ..
+            }
+        );
         let copies = tamper::copies(self.options.mutant, &body);
         let what = What::of(&body);
         let message = PeerMessage {
@@ -665,6 +672,9 @@ impl World {
         self.trace.add(self.now, from, "send", &bytes);
         self.count("messages");
         self.traffic.note(what, place, bytes.len());
+        if is_event && self.network.misses_event() {
+            return;
+        }
         for _ in 0..copies {
             for delay in self.network.send(self.now, from, place, repeatable) {
                 let (life, bytes) = (self.nodes[place].life, Arc::clone(&bytes));
