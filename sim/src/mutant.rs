@@ -277,6 +277,7 @@ impl Mutant {
         options.network.delay_us_max = options.network.delay_us_max.min(10_000);
         options.fault_every_ms = options.fault_every_ms.min(400);
         options.network.missed_permille = 0;
+        options.network.news_lost_permille = 0;
         let faults = &mut options.faults;
         (faults.amnesia, faults.wipe, faults.restore) = (0, 0, 0);
         (faults.rot, faults.lost_block) = (0, 0);

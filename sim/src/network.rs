@@ -10,6 +10,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use dunlin_protocol::peer::{ControlMessage, OperationMessage, PeerBody};
+
 use crate::options::{Links, NetworkOptions, below, chance, stream};
 
 /// A far link's way is so much longer.
@@ -25,7 +27,7 @@ pub(crate) struct Network {
     seed: u64,
     options: NetworkOptions,
     healed: bool,
-    /// What events are missed by.
+    /// Which messages are lost because of what they say.
     missed: fastrand::Rng,
     links: Vec<Vec<Link>>,
     splits: BTreeMap<u64, BTreeSet<(usize, usize)>>,
@@ -61,7 +63,7 @@ impl Network {
             seed,
             options,
             healed: false,
-            missed: stream(seed, "events missed", 0),
+            missed: stream(seed, "missed messages", 0),
             links: Vec::new(),
             splits: BTreeMap::new(),
             next_split: 0,
@@ -90,9 +92,17 @@ impl Network {
         delays.into_iter().flatten()
     }
 
-    /// Whether an event does not reach the owner or the fallback that it is sent to.
-    pub(crate) fn misses_event(&mut self) -> bool {
-        !self.healed && chance(&mut self.missed, self.options.missed_permille)
+    /// Whether a message does not arrive because of what it says.
+    pub(crate) fn misses(&mut self, body: &PeerBody) -> bool {
+        let permille = match body {
+            PeerBody::Operation {
+                message: OperationMessage::Replicate { .. },
+                ..
+            } => self.options.missed_permille,
+            PeerBody::Control(ControlMessage::Know { .. }) => self.options.news_lost_permille,
+            _ => 0,
+        };
+        !self.healed && chance(&mut self.missed, permille)
     }
 
     fn link(&mut self, from: usize, to: usize) -> &mut Link {

@@ -113,6 +113,9 @@ pub struct NetworkOptions {
     pub links: Links,
     /// Of a thousand events that are sent to an owner or a fallback, so many are lost, so that owners differ.
     pub missed_permille: u64,
+    /// Of a thousand pieces of news of buckets and layouts, so many are lost, so that nodes decide by
+    /// different ones for longer.
+    pub news_lost_permille: u64,
 }
 
 /// Of a thousand directed links, so many are of each sort; the others are as the network is.
@@ -218,6 +221,7 @@ impl Options {
                 duplicate_permille: *pick(rng, &[0, 5, 50]),
                 links: Links::draw(seed),
                 missed_permille: 0,
+                news_lost_permille: 0,
             },
             disk: DiskOptions {
                 commit_us_max: *pick(rng, &[50, 500, 3_000]),
@@ -276,6 +280,7 @@ impl Options {
         self.network.missed_permille = *pick(rng, &[0, 0, 0, 0, 0, 100, 300, 500]);
         if self.network.missed_permille > 0 {
             self.engine.repair_every_ms = *pick(rng, &[1_000, 2_000, 4_000]);
+            self.network.news_lost_permille = *pick(rng, &[0, 500, 800]);
         }
     }
 
@@ -297,6 +302,7 @@ impl Options {
         let network = &self.network;
         let reliable = network.loss_permille == 0
             && network.missed_permille == 0
+            && network.news_lost_permille == 0
             && has_room
             && self.network.links == Links::ALIKE;
         self.faults == FaultWeights::NONE && reliable && deaths == 0
@@ -328,7 +334,9 @@ impl Options {
         }
         if overrides.calm {
             self.faults = FaultWeights::NONE;
-            (self.network.loss_permille, self.network.missed_permille) = (0, 0);
+            self.network.loss_permille = 0;
+            self.network.missed_permille = 0;
+            self.network.news_lost_permille = 0;
             self.network.links = Links::ALIKE;
             self.engine.operations_max = EngineOptions::default().operations_max;
             self.engine.commits_waiting_max = EngineOptions::default().commits_waiting_max;

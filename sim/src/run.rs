@@ -151,6 +151,7 @@ impl World {
                 slow_disk: SlowDisk::default(),
                 was_unreadable: false,
                 skew_ms,
+                clock_set_at: 0,
                 storage: dunlin_protocol::status::StorageState::Ready,
                 noticed_at: 0,
                 losses: Vec::new(),

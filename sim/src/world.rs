@@ -78,6 +78,8 @@ pub(crate) struct Node {
     pub(crate) was_unreadable: bool,
     /// How far its clock is ahead, in milliseconds.
     pub(crate) skew_ms: i64,
+    /// When its clock was last set.
+    pub(crate) clock_set_at: u64,
     pub(crate) storage: StorageState,
     /// When it last noticed, or will have, how its disk is.
     pub(crate) noticed_at: u64,
@@ -650,13 +652,7 @@ impl World {
         let forwards =
             |message: &OperationMessage| matches!(message, OperationMessage::Forward { .. });
         let repeatable = !matches!(&body, PeerBody::Operation { message, .. } if forwards(message));
-        let is_event = matches!(
-            &body,
-            PeerBody::Operation {
-                message: OperationMessage::Replicate { .. },
-                ..
-            }
-        );
+        let is_missed = self.network.misses(&body);
         let copies = tamper::copies(self.options.mutant, &body);
         let what = What::of(&body);
         let message = PeerMessage {
@@ -672,7 +668,7 @@ impl World {
         self.trace.add(self.now, from, "send", &bytes);
         self.count("messages");
         self.traffic.note(what, place, bytes.len());
-        if is_event && self.network.misses_event() {
+        if is_missed {
             return;
         }
         for _ in 0..copies {

@@ -36,6 +36,8 @@ mod survival;
 
 use std::fmt;
 
+use dunlin_ring::Quorum;
+
 pub(crate) use drain::is_quiet;
 pub(crate) use evidence::{Evidence, NodeEnd, PartitionEnd};
 
@@ -162,6 +164,16 @@ impl fmt::Display for Checker {
             Self::Lww => "lww",
             Self::Sessions => "sessions",
         })
+    }
+}
+
+/// How many of so many owners a quorum takes: counted here, and not by the engine's own arithmetic.
+pub(crate) fn enough(quorum: Quorum, owners: usize) -> usize {
+    match quorum {
+        Quorum::One => 1,
+        Quorum::Majority => (0..=owners).find(|n| 2 * n > owners).unwrap_or(1),
+        Quorum::All => owners,
+        Quorum::Exactly(n) => n.into(),
     }
 }
 
