@@ -182,6 +182,11 @@ impl Durable {
             .is_some_and(|(_, clock)| clock.contains(dot))
     }
 
+    /// Whether the disk holds the partition at all.
+    pub(crate) fn holds(&self, partition: PartitionId) -> bool {
+        self.claims.contains_key(&partition)
+    }
+
     /// Whether the disk holds all these events as an owner's does.
     pub(crate) fn claims_all(&self, partition: PartitionId, events: &Clock) -> bool {
         self.claims

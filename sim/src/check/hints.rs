@@ -30,14 +30,17 @@ pub(crate) fn check(world: &mut World, node: usize, deleted: &[(NodeId, Dot)]) {
         let Some(view) = world.nodes[node].views.get(shard) else {
             continue;
         };
+        let mut layouts = view.layouts.all();
+        let owns = layouts.all(|applied| applied.layout.is_owner(*owner, partition));
         let has = |other: &Node| !other.losses.is_empty() || other.durable.claims(partition, dot);
-        let is_held = match view.is_owner(*owner, partition) {
-            true => {
-                let mut nodes = world.nodes.iter();
-                nodes.any(|other| other.id == *owner && has(other))
-            }
-            false => world.nodes.iter().any(has) || takes(&world.nodes[node], partition, dot),
+        let holds = |other: &&Node| other.id == *owner && other.durable.holds(partition);
+        let is_held = match world.nodes.iter().find(holds).filter(|_| owns) {
+            Some(owner) => has(owner),
+            // It owns the partition no longer, or is about to.
+            None => world.nodes.iter().any(has),
         };
+        // What this node took as an owner is in the same batch, or in one before it.
+        let is_held = is_held || takes(&world.nodes[node], partition, dot);
         if !is_held {
             sentences.push(format!(
                 "node {node} throws away the hint of {name} for {owner}, and no owner has it on its disk"

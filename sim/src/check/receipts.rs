@@ -42,6 +42,11 @@ pub(crate) fn check(world: &mut World, number: usize, receipt: &Receipt) {
             }
         }
     }
+    if dots.is_empty() && !receipt.copies.is_empty() {
+        sentences.push(format!(
+            "request #{number}: {receipt:?} names no event that is held"
+        ));
+    }
     if !dots.is_empty() {
         sentences.extend(missing(world, number, receipt));
     }
