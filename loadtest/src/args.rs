@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::run::args::RunArgs;
+
 /// Measures what Dunlin does and what it costs, on real processes.
 #[derive(Debug, Parser)]
 #[command(name = "dunlin-loadtest", version, arg_required_else_help = true)]
@@ -19,6 +21,11 @@ pub(crate) struct Arguments {
 /// What is measured.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// A load of your choice: workloads, rates, rate steps; figures by the second on disk
+    Run(Box<RunArgs>),
+    /// One process of `run`'s load; speaks with the one that started it
+    #[command(hide = true)]
+    RunWorker,
     /// Puts and gets: throughput, latency, and CPU time of nodes and client for each
     Ops(OpsArgs),
     /// Adds to small and large sets, and pages of them
@@ -230,7 +237,7 @@ pub(crate) struct HangArgs {
 }
 
 /// Parses `500ms`, `10s`, `2m`; a number alone is seconds.
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let units = [("ms", 1), ("s", 1_000), ("m", 60_000), ("", 1_000)];
     let parsed = units.into_iter().find_map(|(unit, factor)| {
         let number: u64 = text.strip_suffix(unit)?.parse().ok()?;

@@ -137,6 +137,29 @@ pub(crate) enum LoadError {
     /// The history can't be judged.
     #[error("{0}")]
     History(String),
+    /// The settings of a run make no sense together.
+    #[error("{0}")]
+    Settings(String),
+    /// The folder of the results holds something else.
+    #[error("{} is not empty and not the folder of a run; name another with --out", .0.display())]
+    NotOurFolder(PathBuf),
+    /// A process of the load broke down.
+    #[error("{0}; its log, if it wrote one, is beside the results")]
+    Worker(String),
+    /// The load of keys was interrupted.
+    #[error(
+        "interrupted while keys were loaded; in a cluster that goes on running, go on with \
+         --load-from {next} (of {of})"
+    )]
+    LoadStopped {
+        /// The first key that may be missing.
+        next: u64,
+        /// How many there are to be.
+        of: u64,
+    },
+    /// Not one request succeeded.
+    #[error("no request succeeded: {0}")]
+    NothingDone(String),
     /// The page's way to a node broke.
     #[error("reading a page: {0}")]
     Page(String),

@@ -1,38 +1,34 @@
-//! Latencies, counted in buckets that are at most one part in 64 wide.
+//! Latencies, as HdrHistogram counts them: three digits hold, from a microsecond to hours.
 //!
-//! ```text
-//!   nanoseconds   0 .. 127      each a bucket of its own
-//!                 128 .. 255    64 buckets of 2
-//!                 256 .. 511    64 buckets of 4          … up to 2^64
-//! ```
-//!
-//! A percentile is the upper end of the bucket that it falls into, so it is never told too low, and at
-//! most 1.6 % too high. Source of the layout: Gil Tene's HdrHistogram.
+//! What is told of a percentile is the upper end of the range that it falls into, so never too low, and at
+//! most a thousandth too high. In JSON a histogram is its V2 encoding, which is how processes hand it on.
 
 use std::time::Duration;
 
-/// Buckets to each power of two.
-const STEPS: u64 = 64;
-/// Its logarithm.
-const STEP_BITS: u32 = STEPS.trailing_zeros();
-/// Enough for every u64.
-const BUCKETS: usize = (STEPS as usize) * (u64::BITS - STEP_BITS + 1) as usize;
+use hdrhistogram::serialization::{Deserializer, Serializer as _, V2Serializer};
+use serde::{Deserialize, Deserializer as Input, Serialize, Serializer as Output, de, ser};
+
+/// Steps of counts for each power of ten.
+const DIGITS: u8 = 3;
+/// No request is faster, so nothing finer is kept.
+const LOWEST_NS: u64 = 1_000;
+/// What a new one has room for; it grows with what is recorded.
+const ROOM_NS: u64 = 1_000_000;
 
 /// How often which latency occurred.
-#[derive(Clone, Debug)]
-pub(crate) struct Histogram {
-    counts: Box<[u64]>,
-    count: u64,
-    max: u64,
-}
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Histogram(hdrhistogram::Histogram<u64>);
 
 impl Default for Histogram {
+    #[expect(
+        clippy::expect_used,
+        reason = "the bounds are constants, and a test makes one"
+    )]
     fn default() -> Self {
-        Self {
-            counts: vec![0; BUCKETS].into_boxed_slice(),
-            count: 0,
-            max: 0,
-        }
+        let mut counts = hdrhistogram::Histogram::new_with_bounds(LOWEST_NS, ROOM_NS, DIGITS)
+            .expect("the bounds are right");
+        counts.auto(true);
+        Self(counts)
     }
 }
 
@@ -40,92 +36,71 @@ impl Histogram {
     /// It took so long, once.
     pub(crate) fn record(&mut self, latency: Duration) {
         let nanos = u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX);
-        if let Some(count) = self.counts.get_mut(bucket_of(nanos)) {
-            *count += 1;
-            self.count += 1;
-            self.max = self.max.max(nanos);
+        // It grows to any number; what does not fit even so counts as the longest that does.
+        if self.0.record(nanos).is_err() {
+            self.0.saturating_record(nanos);
         }
     }
 
     /// Adds what another one counted.
     pub(crate) fn merge(&mut self, other: &Self) {
-        for (count, more) in self.counts.iter_mut().zip(&other.counts) {
-            *count += more;
-        }
-        self.count += other.count;
-        self.max = self.max.max(other.max);
+        // Growing can't fail: both have the same lowest value and digits.
+        let added = self.0.add(&other.0);
+        debug_assert!(added.is_ok(), "{added:?}");
     }
 
     /// How many were recorded.
     pub(crate) fn count(&self) -> u64 {
-        self.count
+        self.0.len()
     }
 
-    /// The longest, exactly.
+    /// The longest.
     pub(crate) fn max(&self) -> Duration {
-        Duration::from_nanos(self.max)
+        Duration::from_nanos(self.0.max())
+    }
+
+    /// The mean; zero if there are none.
+    pub(crate) fn mean(&self) -> Duration {
+        Duration::from_nanos(self.0.mean() as u64)
     }
 
     /// At least this share of all, in tenths of a percent, took no longer. Zero if there are none.
     pub(crate) fn per_mille(&self, share: u64) -> Duration {
-        let rank = (self.count * share).div_ceil(1000).max(1);
-        let mut seen = 0;
-        for (bucket, count) in self.counts.iter().enumerate() {
-            seen += count;
-            if seen >= rank {
-                return Duration::from_nanos(highest_of(bucket).min(self.max));
-            }
+        let nanos = self.0.value_at_quantile(share as f64 / 1000.0);
+        Duration::from_nanos(nanos.min(self.0.max()))
+    }
+
+    /// The counts themselves, for a log.
+    pub(crate) fn counts(&self) -> &hdrhistogram::Histogram<u64> {
+        &self.0
+    }
+}
+
+impl Serialize for Histogram {
+    fn serialize<S: Output>(&self, output: S) -> Result<S::Ok, S::Error> {
+        let mut bytes = Vec::new();
+        let encoded = V2Serializer::new().serialize(&self.0, &mut bytes);
+        encoded.map_err(|error| ser::Error::custom(format!("{error:?}")))?;
+        bytes.serialize(output)
+    }
+}
+
+impl<'a> Deserialize<'a> for Histogram {
+    fn deserialize<D: Input<'a>>(input: D) -> Result<Self, D::Error> {
+        let bytes = Vec::<u8>::deserialize(input)?;
+        let counts = Deserializer::new().deserialize(&mut bytes.as_slice());
+        let counts = counts.map_err(|error| de::Error::custom(format!("{error:?}")))?;
+        let mut histogram = Self::default();
+        match histogram.0.add(counts) {
+            Ok(()) => Ok(histogram),
+            Err(error) => Err(de::Error::custom(error)),
         }
-        Duration::ZERO
     }
-}
-
-fn bucket_of(nanos: u64) -> usize {
-    let magnitude = (u64::BITS - nanos.leading_zeros()).saturating_sub(STEP_BITS + 1);
-    // Below 2 * STEPS the magnitude is nothing and the value is its own bucket.
-    let within = nanos >> magnitude;
-    (u64::from(magnitude) * STEPS + within) as usize
-}
-
-fn highest_of(bucket: usize) -> u64 {
-    let bucket = bucket as u64;
-    if bucket < 2 * STEPS {
-        return bucket;
-    }
-    let magnitude = bucket / STEPS - 1;
-    let within = bucket - magnitude * STEPS;
-    // The last bucket of all ends where u64 does.
-    (((u128::from(within) + 1) << magnitude) - 1).min(u128::from(u64::MAX)) as u64
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn every_value_lies_in_its_bucket_and_buckets_are_narrow() {
-        let mut rng = fastrand::Rng::with_seed(7);
-        let edges = [0, 1, 127, 128, 129, 255, 256, u64::MAX - 1, u64::MAX];
-        let drawn = (0..20_000).map(|_| rng.u64(..) >> rng.u32(0..64));
-        for nanos in edges.into_iter().chain(drawn) {
-            let bucket = bucket_of(nanos);
-            assert!(bucket < BUCKETS, "{nanos} is in bucket {bucket}");
-            let highest = highest_of(bucket);
-            assert!(
-                highest >= nanos,
-                "{nanos} is above its bucket's end, {highest}"
-            );
-            assert!(
-                highest - nanos <= nanos / 64,
-                "{nanos} is told as {highest}"
-            );
-            let lower = bucket.checked_sub(1).map(highest_of);
-            assert!(
-                lower.is_none_or(|lower| lower < nanos),
-                "{nanos} fits a lower bucket"
-            );
-        }
-    }
 
     #[test]
     fn percentiles_of_a_thousand_steps_are_the_steps() {
@@ -135,26 +110,39 @@ mod tests {
         }
         for (share, micros) in [(500, 500.0), (990, 990.0), (999, 999.0), (1000, 1000.0)] {
             let told = latencies.per_mille(share).as_secs_f64() * 1e6;
-            assert!((micros..micros * 1.016).contains(&told), "{share}: {told}");
+            assert!((micros..micros + 1.1).contains(&told), "{share}: {told}");
         }
-        assert_eq!(latencies.max(), Duration::from_micros(1000));
     }
 
     #[test]
-    fn merging_is_recording_both() {
-        let (mut left, mut right, mut both) = <(Histogram, Histogram, Histogram)>::default();
-        for nanos in 0..10_000u64 {
-            let half = if nanos % 3 == 0 {
-                &mut left
-            } else {
-                &mut right
-            };
-            half.record(Duration::from_nanos(nanos * nanos));
-            both.record(Duration::from_nanos(nanos * nanos));
+    fn three_digits_hold_from_microseconds_to_hours() {
+        for micros in [15, 200, 9_999, 123_456, 5_000_000, 7_200_000_000] {
+            let mut latencies = Histogram::default();
+            latencies.record(Duration::from_micros(micros));
+            let told = latencies.per_mille(1000).as_secs_f64() * 1e6;
+            let bound = (micros as f64 / 1000.0).max(0.6);
+            assert!((told - micros as f64).abs() <= bound, "{micros}: {told}");
         }
-        left.merge(&right);
-        assert_eq!(left.counts, both.counts);
-        assert_eq!((left.count(), left.max()), (10_000, both.max()));
+    }
+
+    #[test]
+    fn merging_what_other_processes_say_is_recording_all_of_it() {
+        let mut parts = vec![Histogram::default(); 3];
+        let mut all = Histogram::default();
+        for nanos in 0..10_000u64 {
+            let latency = Duration::from_nanos(nanos * nanos * 7);
+            if let Some(part) = parts.get_mut(nanos as usize % 3) {
+                part.record(latency);
+            }
+            all.record(latency);
+        }
+        let mut merged = Histogram::default();
+        for part in &parts {
+            let said = serde_json::to_string(part).unwrap();
+            merged.merge(&serde_json::from_str(&said).unwrap());
+        }
+        assert_eq!(merged, all);
+        assert_eq!(merged.count(), 10_000);
     }
 
     #[test]

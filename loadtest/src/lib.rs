@@ -13,7 +13,7 @@
 //! it, on a current-thread runtime. What is compared is measured in one run, in turns, three rounds of
 //! it; reported are the medians. `docs/benchmarks.md` has the commands and what came out.
 //!
-//! Experiments are in `experiment/`, and in `docs/loadtest.md`.
+//! Experiments are in `experiment/`, loads of one's choice in `run/`, and both in `docs/loadtest.md`.
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -37,6 +37,7 @@ mod page;
 mod proc;
 mod report;
 mod rounds;
+mod run;
 
 /// Exit code of a run that could not be measured.
 const FAILED: u8 = 1;
@@ -73,6 +74,8 @@ fn measure(arguments: &Arguments) -> Result<(String, bool), LoadError> {
     runtime.block_on(async {
         let run = async {
             match &arguments.command {
+                Command::Run(args) => return run::conduct::run(args, arguments.json).await,
+                Command::RunWorker => return run::worker::run().await,
                 Command::Ops(args) => commands::ops::run(args).await,
                 Command::Set(args) => commands::set::run(args).await,
                 Command::Repair(args) => commands::repair::run(args).await,
@@ -85,12 +88,14 @@ fn measure(arguments: &Arguments) -> Result<(String, bool), LoadError> {
             }
             .map(|report: Report| (report.render(arguments.json), report.is_wrong()))
         };
+        // What a load has measured until it is interrupted is worth keeping, so it looks after signals itself.
+        let ends_at_once = !matches!(arguments.command, Command::Run(_));
         // Dropping the run stops the nodes that it started.
         let mut terminate = signal(SignalKind::terminate()).map_err(LoadError::Runtime)?;
         tokio::select! {
             biased;
-            _ = tokio::signal::ctrl_c() => Err(LoadError::Interrupted),
-            _ = terminate.recv() => Err(LoadError::Interrupted),
+            _ = tokio::signal::ctrl_c(), if ends_at_once => Err(LoadError::Interrupted),
+            _ = terminate.recv(), if ends_at_once => Err(LoadError::Interrupted),
             report = run => report,
         }
     })

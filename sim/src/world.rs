@@ -473,7 +473,7 @@ impl World {
                     bytes.push(u8::from(sync == SyncWhen::Now));
                     for (_, key, value) in batch.iter() {
                         bytes.extend_from_slice(key);
-                        bytes.extend(value.into_iter().flatten());
+                        bytes.extend_from_slice(value.map_or(&[][..], |value| value));
                     }
                     self.trace.add(self.now, node, "commit", &bytes);
                     self.enqueue(node, part, id, batch, sync);

@@ -11,7 +11,7 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use dunlin_client::{Bucket, Bytes, Durability, Kind};
@@ -20,7 +20,7 @@ use rustix::process::Signal;
 use crate::args::{HangArgs, LoadArgs};
 use crate::cluster::{Cluster, START_MAX, signal};
 use crate::error::LoadError;
-use crate::load::{Class, End, Reason, Step, Tally, Work, closed_loop, fill, key};
+use crate::load::{Class, End, Pace, Reason, Step, Tally, Work, fill, key, lock, measured};
 use crate::report::{Cell, Report, Table};
 
 /// Bytes of a value: the number of the write, and something to carry.
@@ -146,7 +146,7 @@ impl Work for Checked {
 
 impl Checked {
     async fn write(&self, keys: &Mutex<Vec<Known>>, at: usize, number: u64) -> Step {
-        let what = Class::Write;
+        let what = Class::Update;
         let mut sent = 0;
         if let Some(known) = lock(keys).get_mut(at) {
             known.sent += 1;
@@ -265,7 +265,11 @@ pub(crate) async fn run(args: &HangArgs) -> Result<Report, LoadError> {
         }
         Ok::<(), LoadError>(())
     };
-    let (_, played) = tokio::join!(closed_loop(&checked, &load, args.seed, &nodes), script);
+    let pace = Pace::Closed {
+        in_flight: args.in_flight.into(),
+    };
+    let loading = measured(&checked, &pace, &load, args.seed, &nodes);
+    let (_, played) = tokio::join!(loading, script);
     played?;
     let equal_after = cluster.wait_until_equal(START_MAX).await?;
     let (lost, missing) = read_all(&checked).await?;
@@ -411,7 +415,7 @@ fn tell(report: &mut Report, checked: &Checked, lengths: [Duration; 3]) {
     ]);
     let phases = lock(&checked.phases);
     for ((name, phase), length) in PHASES.into_iter().zip(&*phases).zip(lengths) {
-        let (puts, gets) = (&phase.tally.writes, &phase.tally.reads);
+        let (puts, gets) = (phase.tally.of(Class::Update), phase.tally.of(Class::Read));
         table.row([
             Cell::text(name),
             Cell::PerSecond(phase.tally.done() as f64 / length.as_secs_f64()),
@@ -422,13 +426,13 @@ fn tell(report: &mut Report, checked: &Checked, lengths: [Duration; 3]) {
             Cell::micros(gets.per_mille(500)),
             Cell::micros(gets.per_mille(999)),
             Cell::micros(gets.max()),
-            Cell::text(phase.tally.failures()),
-            Cell::Count(phase.tally.not_found),
+            Cell::text(phase.tally.failures_in_words()),
+            Cell::Count(phase.tally.not_found()),
             Cell::Count(phase.stale),
             Cell::Count(phase.unwritten),
         ]);
         phase.tally.complain(name);
-        let bad = phase.tally.not_found + phase.stale + phase.unwritten;
+        let bad = phase.tally.not_found() + phase.stale + phase.unwritten;
         if bad > 0 {
             report.wrong(format!("{name}: {bad} wrong answers"));
         }
@@ -440,11 +444,6 @@ fn tell(report: &mut Report, checked: &Checked, lengths: [Duration; 3]) {
 
 fn seconds(count: u16) -> Duration {
     Duration::from_secs(count.into())
-}
-
-fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Every change is made in one go; a panic elsewhere leaves it sound.
-    of.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

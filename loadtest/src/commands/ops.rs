@@ -12,9 +12,14 @@ use crate::args::{Mix, OpsArgs};
 use crate::cluster::{Cluster, counted};
 use crate::error::LoadError;
 use crate::histogram::Histogram;
-use crate::load::{KeyValues, Share, Spent, Tally, closed_loop, fill, key, open_loop, values};
+use crate::load::{
+    Class, KeyValues, Pace, Share, Spent, Spread, Tally, fill, key, measured, values,
+};
 use crate::report::{Cell, Report, Table};
 use crate::rounds::Rounds;
+
+/// Requests under way in an open loop, above which more are counted as failed without being made.
+const UNDER_WAY_MAX: usize = 20_000;
 
 const ALL: [Mix; 4] = [Mix::PutSynced, Mix::PutPeriodic, Mix::Get, Mix::Mixed];
 
@@ -84,16 +89,13 @@ impl Figures {
             self.others_cores
                 .add(others.as_secs_f64() / spent.elapsed.as_secs_f64());
         }
-        self.failed += tally
-            .failed
-            .values()
-            .map(|failed| failed.count)
-            .sum::<u64>();
-        self.not_found += tally.not_found;
+        self.failed += tally.failures();
+        self.not_found += tally.not_found();
         self.add_latencies(Part::All, &tally.all());
-        if tally.writes.count() > 0 && tally.reads.count() > 0 {
-            self.add_latencies(Part::Writes, &tally.writes);
-            self.add_latencies(Part::Reads, &tally.reads);
+        let (writes, reads) = (tally.of(Class::Update), tally.of(Class::Read));
+        if writes.count() > 0 && reads.count() > 0 {
+            self.add_latencies(Part::Writes, &writes);
+            self.add_latencies(Part::Reads, &reads);
         }
     }
 
@@ -145,6 +147,16 @@ pub(crate) async fn run(args: &OpsArgs) -> Result<Report, LoadError> {
     }
     let nodes = cluster.nodes().unwrap_or_default();
     let mut figures: BTreeMap<Mix, Figures> = BTreeMap::new();
+    let pace = match args.open_rate {
+        Some(rate) => Pace::Open {
+            per_second: rate.into(),
+            spread: Spread::Even,
+            under_way_max: UNDER_WAY_MAX,
+        },
+        None => Pace::Closed {
+            in_flight: args.load.in_flight.into(),
+        },
+    };
     for round in 0..args.load.rounds {
         for (mix, work) in &loads {
             let seed = args
@@ -152,10 +164,7 @@ pub(crate) async fn run(args: &OpsArgs) -> Result<Report, LoadError> {
                 .seed
                 .wrapping_add(u64::from(round) * 100 + *mix as u64);
             let before = cluster.statuses().await?;
-            let (tally, spent) = match args.open_rate {
-                Some(rate) => open_loop(work, &args.load, rate, seed, &nodes).await,
-                None => closed_loop(work, &args.load, seed, &nodes).await,
-            };
+            let (tally, spent) = measured(work, &pace, &args.load, seed, &nodes).await;
             let after = cluster.statuses().await?;
             tally.complain(mix.name());
             let figures = figures.entry(*mix).or_default();

@@ -1,68 +1,56 @@
 //! The closed loop: each worker asks again when it was answered.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use fastrand::Rng;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
-use super::{End, Meter, Spent, Tally, Work};
-use crate::args::LoadArgs;
-use crate::cluster::Node;
+use super::{End, Ended, Record, Stop, Work, lock};
 
-/// Loads for the warm-up and the measurement; what ended within the measurement counts.
-pub(crate) async fn closed_loop<W: Work>(
+/// Loads with `in_flight` workers until `end`, and waits for what is under way then.
+pub(super) async fn closed_loop<W: Work, R: Record>(
     work: &Arc<W>,
-    load: &LoadArgs,
+    in_flight: usize,
     seed: u64,
-    nodes: &[Node],
-) -> (Tally, Spent) {
-    let begin = Instant::now() + load.warm_up;
-    let end = begin + load.measure;
+    end: Instant,
+    record: &Arc<Mutex<R>>,
+    stop: &Stop,
+) {
     let mut workers = JoinSet::new();
-    for worker in 0..usize::from(load.in_flight) {
-        let work = Arc::clone(work);
+    for worker in 0..in_flight {
+        let (work, record, stop) = (Arc::clone(work), Arc::clone(record), stop.clone());
         // Consecutive seeds give unrelated sequences.
         let rng = Rng::with_seed(seed.wrapping_mul(10_007).wrapping_add(worker as u64));
-        workers.spawn(one_worker(work, worker, rng, begin, end));
+        workers.spawn(one_worker(work, worker, rng, end, record, stop));
     }
-    sleep_until(begin).await;
-    let meter = Meter::start(nodes);
-    sleep_until(end).await;
-    let spent = meter.read();
-    let mut tally = Tally::default();
     while let Some(joined) = workers.join_next().await {
-        match joined {
-            Ok(one) => tally.merge(&one),
-            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        if let Err(error) = joined {
+            std::panic::resume_unwind(error.into_panic());
         }
     }
-    (tally, spent)
 }
 
-async fn one_worker<W: Work>(
+async fn one_worker<W: Work, R: Record>(
     work: Arc<W>,
     worker: usize,
     mut rng: Rng,
-    begin: Instant,
     end: Instant,
-) -> Tally {
-    let mut tally = Tally::default();
+    record: Arc<Mutex<R>>,
+    stop: Stop,
+) {
     let mut now = Instant::now();
-    while now < end {
-        let asked = now;
+    while now < end && !stop.is_asked() {
+        let due = now;
         let step = work.step(worker, rng.u64(..)).await;
         now = Instant::now();
         let failed = matches!(step.end, End::Failed(_));
-        if now >= begin && now < end {
-            tally.add(step, now.saturating_duration_since(asked));
-        }
+        lock(&record).ended(Ended { step, due, at: now });
         if failed {
             // A node that refuses at once must not be asked in a tight loop.
             tokio::time::sleep(Duration::from_millis(1)).await;
             now = Instant::now();
         }
     }
-    tally
 }

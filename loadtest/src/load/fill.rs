@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use dunlin_client::Error;
+use dunlin_protocol::Retry;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
@@ -63,9 +64,15 @@ where
     loop {
         match write(index).await {
             Ok(()) => return Ok(u64::from(tries - 1)),
-            Err(error) if tries >= TRIES_MAX => return Err(error),
+            Err(error) if tries >= TRIES_MAX || is_useless(&error) => return Err(error),
             Err(_) => sleep(PAUSE * tries).await,
         }
         tries += 1;
     }
+}
+
+/// Whether the same write will be refused however often it is tried.
+fn is_useless(error: &Error) -> bool {
+    let failure = error.failure();
+    failure.is_some_and(|failure| failure.retry() == Retry::Useless)
 }

@@ -51,7 +51,7 @@ impl Work for KeyValues {
         let handle = match self.bucket.lww(key) {
             Ok(handle) => handle,
             Err(error) => {
-                let (what, end) = (Class::Write, End::Failed((&error).into()));
+                let (what, end) = (Class::Update, End::Failed((&error).into()));
                 return Step { what, end };
             }
         };
@@ -61,7 +61,7 @@ impl Work for KeyValues {
                 Ok(_) => End::Done,
                 Err(error) => End::Failed((&error).into()),
             };
-            let what = Class::Write;
+            let what = Class::Update;
             return Step { what, end };
         }
         let end = match handle.get().await {

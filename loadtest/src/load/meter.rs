@@ -13,7 +13,7 @@ pub(crate) struct Spent {
     pub(crate) elapsed: Duration,
     /// User and system time of all nodes. `None` if one is not on this machine, or ended meanwhile.
     pub(crate) servers: Option<Duration>,
-    /// Of this process: the client library and what makes the load.
+    /// Of this process, or of those that were named: the client library and what makes the load.
     pub(crate) client: Option<Duration>,
     /// Of everything else on this machine.
     pub(crate) others: Option<Duration>,
@@ -24,7 +24,8 @@ pub(crate) struct Spent {
 /// Begins a measurement.
 #[derive(Clone, Debug)]
 pub(crate) struct Meter {
-    pids: Vec<u32>,
+    nodes: Vec<u32>,
+    clients: Vec<u32>,
     start: Instant,
     servers: Option<Duration>,
     client: Option<Duration>,
@@ -33,24 +34,30 @@ pub(crate) struct Meter {
 }
 
 impl Meter {
-    /// From now on, for these nodes.
+    /// From now on, for these nodes, and this process as their client.
     pub(crate) fn start(nodes: &[Node]) -> Self {
-        let pids: Vec<u32> = nodes.iter().map(|node| node.pid).collect();
+        Self::of(nodes, vec![std::process::id()])
+    }
+
+    /// From now on, for these nodes, and these processes as their clients.
+    pub(crate) fn of(nodes: &[Node], clients: Vec<u32>) -> Self {
+        let nodes: Vec<u32> = nodes.iter().map(|node| node.pid).collect();
         Self {
-            servers: servers_cpu(&pids),
-            client: proc::cpu(std::process::id()),
+            servers: cpu(&nodes),
+            client: cpu(&clients),
             machine: proc::busy(),
-            written_bytes: written(&pids),
+            written_bytes: written(&nodes),
             start: Instant::now(),
-            pids,
+            nodes,
+            clients,
         }
     }
 
     /// What was spent since.
     pub(crate) fn read(&self) -> Spent {
         let since = |now: Option<Duration>, then: Option<Duration>| now?.checked_sub(then?);
-        let servers = since(servers_cpu(&self.pids), self.servers);
-        let client = since(proc::cpu(std::process::id()), self.client);
+        let servers = since(cpu(&self.nodes), self.servers);
+        let client = since(cpu(&self.clients), self.client);
         let ours = servers.unwrap_or_default() + client.unwrap_or_default();
         Spent {
             elapsed: self.start.elapsed(),
@@ -58,12 +65,13 @@ impl Meter {
             client,
             // The counts are not taken at one moment, and rounded.
             others: since(proc::busy(), self.machine).map(|all| all.saturating_sub(ours)),
-            written_bytes: written(&self.pids).and_then(|now| now.checked_sub(self.written_bytes?)),
+            written_bytes: written(&self.nodes)
+                .and_then(|now| now.checked_sub(self.written_bytes?)),
         }
     }
 }
 
-fn servers_cpu(pids: &[u32]) -> Option<Duration> {
+fn cpu(pids: &[u32]) -> Option<Duration> {
     if pids.is_empty() {
         return None;
     }

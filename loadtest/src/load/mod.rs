@@ -9,32 +9,106 @@
 //! A closed loop slows down with the nodes, so the requests that a stall would have delayed are never
 //! made, and its latencies look too good (coordinated omission). Hence the open loop, whose latency
 //! begins when a request was due.
+//!
+//! [`put_on`] does either, for any [`Work`], and tells a [`Record`] of each request that ended.
 
-use std::collections::BTreeMap;
 use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use dunlin_client::Error;
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 
 use crate::error::word;
-use crate::histogram::Histogram;
 
+mod arrivals;
 mod closed;
 mod fill;
 mod key_value;
+mod measured;
 mod meter;
 mod open;
+mod random;
+mod stop;
+mod tally;
 
-pub(crate) use closed::closed_loop;
+pub(crate) use arrivals::{Arrivals, Spread};
 pub(crate) use fill::fill;
 pub(crate) use key_value::{KeyValues, Share, key, values};
+pub(crate) use measured::measured;
 pub(crate) use meter::{Meter, Spent};
-pub(crate) use open::open_loop;
+pub(crate) use random::Random;
+pub(crate) use stop::Stop;
+pub(crate) use tally::{Failed, Tally};
 
 /// Something to do again and again, by many workers at a time.
 pub(crate) trait Work: Send + Sync + 'static {
     /// Does it once. `worker` tells those apart that do it at the same time; `draw` is random.
     fn step(&self, worker: usize, draw: u64) -> impl Future<Output = Step> + Send;
+}
+
+/// Is told what became of requests.
+pub(crate) trait Record: Send + 'static {
+    /// One has ended.
+    fn ended(&mut self, ended: Ended);
+    /// One was due and not made, because too many were under way.
+    fn not_sent(&mut self, due: Instant);
+}
+
+/// When requests are made.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Pace {
+    /// Whenever one of so many was answered.
+    Closed {
+        /// Requests under way at any time.
+        in_flight: usize,
+    },
+    /// When they are due.
+    Open {
+        /// How many a second.
+        per_second: f64,
+        /// How they are spread.
+        spread: Spread,
+        /// Requests under way above which more are not made.
+        under_way_max: usize,
+    },
+}
+
+/// Makes requests for so long, or until it is asked to stop; then waits for what is under way.
+pub(crate) async fn put_on<W: Work, R: Record>(
+    work: &Arc<W>,
+    pace: &Pace,
+    span: Duration,
+    seed: u64,
+    record: &Arc<Mutex<R>>,
+    stop: &Stop,
+) {
+    let end = Instant::now() + span;
+    match *pace {
+        Pace::Closed { in_flight } => {
+            closed::closed_loop(work, in_flight, seed, end, record, stop).await;
+        }
+        Pace::Open {
+            per_second,
+            spread,
+            under_way_max,
+        } => {
+            // The draws of requests and those of their times are not to follow each other.
+            let arrivals = Arrivals::new(per_second, spread, seed.rotate_left(32));
+            open::open_loop(work, arrivals, under_way_max, seed, end, record, stop).await;
+        }
+    }
+}
+
+/// A request that has ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Ended {
+    pub(crate) step: Step,
+    /// When it was to be made. Its latency counts from here.
+    pub(crate) due: Instant,
+    pub(crate) at: Instant,
 }
 
 /// What was done, and what became of it.
@@ -45,10 +119,36 @@ pub(crate) struct Step {
 }
 
 /// What a request was.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) enum Class {
-    Write,
+    /// A read.
+    #[serde(rename = "read")]
     Read,
+    /// A write to something that exists.
+    #[serde(rename = "update")]
+    Update,
+    /// A write of something new.
+    #[serde(rename = "insert")]
+    Insert,
+    /// Several rows in order.
+    #[serde(rename = "scan")]
+    Scan,
+    /// A read, and a write that rests on it.
+    #[serde(rename = "rmw")]
+    Modify,
+}
+
+impl Class {
+    /// As logs tag it.
+    pub(crate) fn tag(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Update => "update",
+            Self::Insert => "insert",
+            Self::Scan => "scan",
+            Self::Modify => "rmw",
+        }
+    }
 }
 
 /// How a request ended.
@@ -90,105 +190,7 @@ impl Reason {
     }
 }
 
-/// How many requests failed for one reason.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Failed {
-    pub(crate) count: u64,
-    /// What the first of them said.
-    pub(crate) first: String,
-}
-
-/// What came of a load.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Tally {
-    pub(crate) writes: Histogram,
-    pub(crate) reads: Histogram,
-    pub(crate) not_found: u64,
-    pub(crate) failed: BTreeMap<&'static str, Failed>,
-}
-
-impl Tally {
-    pub(crate) fn add(&mut self, step: Step, latency: Duration) {
-        match (step.end, step.what) {
-            (End::Done, Class::Write) => self.writes.record(latency),
-            (End::Done, Class::Read) => self.reads.record(latency),
-            (End::NotFound, _) => self.not_found += 1,
-            (End::Failed(Reason { word, text }), _) => self.add_failed(word, 1, text),
-        }
-    }
-
-    pub(crate) fn merge(&mut self, other: &Self) {
-        self.writes.merge(&other.writes);
-        self.reads.merge(&other.reads);
-        self.not_found += other.not_found;
-        for (word, failed) in &other.failed {
-            self.add_failed(word, failed.count, failed.first.clone());
-        }
-    }
-
-    fn add_failed(&mut self, word: &'static str, count: u64, text: String) {
-        let failed = self.failed.entry(word).or_default();
-        if failed.count == 0 {
-            failed.first = text;
-        }
-        failed.count += count;
-    }
-
-    /// Requests that ended as they should.
-    pub(crate) fn done(&self) -> u64 {
-        self.writes.count() + self.reads.count()
-    }
-
-    /// Writes and reads together.
-    pub(crate) fn all(&self) -> Histogram {
-        let mut all = self.writes.clone();
-        all.merge(&self.reads);
-        all
-    }
-
-    /// What failed, in words.
-    pub(crate) fn failures(&self) -> String {
-        if self.failed.is_empty() {
-            return "none".to_owned();
-        }
-        let words = self.failed.iter();
-        let words: Vec<String> = words
-            .map(|(word, failed)| format!("{} {word}", failed.count))
-            .collect();
-        words.join(", ")
-    }
-
-    /// Says on standard error why requests of `what` failed.
-    pub(crate) fn complain(&self, what: &str) {
-        for (word, failed) in &self.failed {
-            let (count, first) = (failed.count, &failed.first);
-            eprintln!("dunlin-loadtest: {what}: {count} failed: {word}, such as: {first}");
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_what_was_done_has_a_latency() {
-        let mut tally = Tally::default();
-        let failed = || End::Failed(Reason::ours("timeout"));
-        let ends = [End::Done, failed(), failed(), End::NotFound];
-        for end in ends {
-            tally.add(
-                Step {
-                    what: Class::Read,
-                    end,
-                },
-                Duration::from_secs(1),
-            );
-        }
-        let mut both = Tally::default();
-        both.merge(&tally);
-        both.merge(&tally);
-        assert_eq!((both.done(), both.reads.count(), both.not_found), (2, 2, 2));
-        assert_eq!(both.failures(), "4 timeout");
-    }
+/// Whoever panicked meanwhile left nothing half done: each change is one call.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

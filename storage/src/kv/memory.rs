@@ -455,14 +455,20 @@ impl KvSnapshot for MemorySnapshot {
     }
 }
 
-/// Walks a shared map by asking for the next key each time: it owns its share of the map, so it
-/// cannot hold a borrow into it.
+/// The most entries that a [`Range`] looks up at once.
+const AHEAD_MAX: usize = 64;
+
+/// Walks a shared map by asking for the next few keys each time: it owns its share of the map, so it
+/// cannot hold a borrow into it. Most want one entry, some want all; so it asks for twice as many each time.
 struct Range {
     map: Arc<Map>,
     /// Keys that can't be read.
     unreadable: Arc<BTreeSet<Bytes>>,
     from: Bound<Bytes>,
     to: Bound<Bytes>,
+    found: VecDeque<(Bytes, Bytes)>,
+    /// How many are looked up next.
+    ahead: usize,
 }
 
 impl Range {
@@ -490,7 +496,24 @@ impl Range {
             unreadable,
             from: from.map(Bytes::copy_from_slice),
             to: to.map(Bytes::copy_from_slice),
+            found: VecDeque::new(),
+            ahead: 1,
         }
+    }
+
+    fn look_up(&mut self) {
+        let from = self.from.as_ref().map(|key| &key[..]);
+        let to = self.to.as_ref().map(|key| &key[..]);
+        if encloses_nothing(from, to) {
+            return;
+        }
+        let next = self.map.range::<[u8], _>((from, to)).take(self.ahead);
+        self.found
+            .extend(next.map(|(key, value)| (key.clone(), value.clone())));
+        if let Some((last, _)) = self.found.back() {
+            self.from = Bound::Excluded(last.clone());
+        }
+        self.ahead = (self.ahead * 2).min(AHEAD_MAX);
     }
 }
 
@@ -498,14 +521,10 @@ impl Iterator for Range {
     type Item = Entry;
 
     fn next(&mut self) -> Option<Entry> {
-        let from = self.from.as_ref().map(|key| &key[..]);
-        let to = self.to.as_ref().map(|key| &key[..]);
-        if encloses_nothing(from, to) {
-            return None;
+        if self.found.is_empty() {
+            self.look_up();
         }
-        let (key, value) = self.map.range::<[u8], _>((from, to)).next()?;
-        let (key, value) = (key.clone(), value.clone());
-        self.from = Bound::Excluded(key.clone());
+        let (key, value) = self.found.pop_front()?;
         match self.unreadable.contains(&key) {
             true => Some(Err(did_not_answer())),
             false => Some(Ok((key, value))),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use dunlin_ring::PartitionId;
 
 use super::record::{PartitionRecord, Standing, partition_key, unseal_row};
@@ -19,8 +20,8 @@ impl Replica {
     pub fn check_invariants(&self) -> Result<(), String> {
         for (partition, part) in &self.partitions {
             self.check_rows(*partition, part)
+                .and_then(|pending| self.check_pending(part, &pending))
                 .and_then(|()| self.check_clock(*partition, part))
-                .and_then(|()| self.check_pending(*partition, part))
                 .map_err(|broken| format!("partition {partition}: {broken}"))?;
         }
         self.check_leftovers()?;
@@ -56,12 +57,14 @@ impl Replica {
         Ok(())
     }
 
-    fn check_rows(&self, partition: PartitionId, part: &Partition) -> Result<(), String> {
+    /// Returns the rows whose stored past is not empty.
+    fn check_rows(&self, partition: PartitionId, part: &Partition) -> Result<Vec<Bytes>, String> {
         let (mut rows, mut bytes) = (0, 0);
+        let mut pending = Vec::new();
         for found in self.scan(partition, part, &key::all_in(part.rows_at)) {
             let (stored_key, key, loaded) = match found {
                 // A partition that is being refilled after damage may still have it.
-                Err(StoreError::CorruptRow { .. }) if part.is_unvouched() => return Ok(()),
+                Err(StoreError::CorruptRow { .. }) if part.is_unvouched() => return Ok(pending),
                 found => found.map_err(|error| error.to_string())?,
             };
             rows += 1;
@@ -82,8 +85,10 @@ impl Replica {
                     return Err(format!("row {key:?} both shows and supersedes {dot:?}"));
                 }
             }
-            if stored.is_none_or(|row| row.is_empty()) {
-                return Err(format!("row {key:?} is kept for nothing"));
+            match stored {
+                Some(row) if !row.past().is_empty() => pending.push(stored_key),
+                Some(row) if !row.is_empty() => {}
+                _ => return Err(format!("row {key:?} is kept for nothing")),
             }
         }
         if part.rows.is_exact() && (part.rows.entries, part.rows.bytes) != (rows, bytes) {
@@ -92,7 +97,7 @@ impl Replica {
                 part.rows.entries, part.rows.bytes
             ));
         }
-        Ok(())
+        Ok(pending)
     }
 
     fn check_clock(&self, partition: PartitionId, part: &Partition) -> Result<(), String> {
@@ -156,7 +161,7 @@ impl Replica {
     }
 
     /// The pending index, in memory and stored, names exactly the rows whose stored past is not empty.
-    fn check_pending(&self, partition: PartitionId, part: &Partition) -> Result<(), String> {
+    fn check_pending(&self, part: &Partition, pending: &[Bytes]) -> Result<(), String> {
         let mut indexed = Vec::new();
         for entry in self
             .overlay
@@ -168,18 +173,7 @@ impl Replica {
             return Err("the pending index in memory is not the stored one".to_owned());
         }
         // After damage the index is put right as the transfer passes over the rows.
-        if part.is_unvouched() {
-            return Ok(());
-        }
-        let mut pending = Vec::new();
-        for found in self.scan(partition, part, &key::all_in(part.rows_at)) {
-            let (stored_key, _, loaded) = found.map_err(|error| error.to_string())?;
-            let stored = loaded.stored.and_then(|value| unseal_row(&value));
-            if stored.is_some_and(|row| !row.past().is_empty()) {
-                pending.push(stored_key);
-            }
-        }
-        if pending != indexed {
+        if !part.is_unvouched() && pending != indexed {
             return Err(format!(
                 "{} rows are pending, {} indexed",
                 pending.len(),
