@@ -13,7 +13,8 @@
 //! it, on a current-thread runtime. What is compared is measured in one run, in turns, three rounds of
 //! it; reported are the medians. `docs/benchmarks.md` has the commands and what came out.
 //!
-//! Experiments are in `experiment/`, loads of one's choice in `run/`, and both in `docs/loadtest.md`.
+//! Loads of one's choice are in `run/`: the same engine, in processes of its own. Experiments are in
+//! `experiment/`. `docs/loadtest.md` is about both.
 
 use std::ffi::OsString;
 use std::process::ExitCode;

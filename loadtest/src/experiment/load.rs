@@ -11,14 +11,14 @@ use std::time::{Duration, Instant};
 use dunlin_client::{Bucket, Bytes, Client, DataEffect, Error, Options, Receipt};
 use dunlin_history::{Action, Found, Kind, Op, Outcome, Replaces};
 use fastrand::Rng;
-use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::sync::watch;
 
 use super::plan::{LoadPlan, Mix};
 use super::recorder::{Ended, Recorder};
 use crate::error::word;
+use crate::load::{Arrivals, Spread, Stop, open_loop};
 
-/// Requests under way, above which more are not made: they count as refused.
+/// Requests under way, above which more are not made.
 const UNDER_WAY_MAX: usize = 5_000;
 /// Elements of one set.
 const ELEMENTS: u64 = 24;
@@ -121,17 +121,17 @@ impl Load {
 
     /// Makes requests until `ends`, and waits for the last of them.
     pub(crate) async fn run(self: Arc<Self>, ends: Instant) {
-        let mut dues = pace(self.plan.rate, self.plan.seed, ends);
-        let mut under_way = JoinSet::new();
-        while let Some(due) = dues.recv().await {
-            while under_way.try_join_next().is_some() {}
-            if under_way.len() >= UNDER_WAY_MAX {
-                continue;
-            }
-            let load = Arc::clone(&self);
-            under_way.spawn(async move { load.one(due).await });
-        }
-        while under_way.join_next().await.is_some() {}
+        let (rate, seed) = (f64::from(self.plan.rate.max(1)), self.plan.seed);
+        let arrivals = Arrivals::new(rate, Spread::Even, seed);
+        let mut rng = Rng::with_seed(seed);
+        let make = |at: tokio::time::Instant| {
+            let (load, draw) = (Arc::clone(&self), rng.u64(..));
+            let at = at.into_std();
+            async move { load.one(Due { at, draw }).await }
+        };
+        let (ends, stop) = (ends.into(), Stop::default());
+        // What is not made was not asked, and is no part of the history.
+        open_loop(arrivals, UNDER_WAY_MAX, ends, &stop, make, |_| ()).await;
     }
 
     /// One request, or a read and the write that follows it.
@@ -400,23 +400,4 @@ fn pick(rng: &mut Rng, shares: impl Iterator<Item = u32> + Clone) -> usize {
         }
     }
     0
-}
-
-/// Says when a request is due, on a thread of its own: the runtime's timers are a millisecond coarse.
-fn pace(rate: u32, seed: u64, ends: Instant) -> mpsc::Receiver<Due> {
-    let (due, dues) = mpsc::channel(UNDER_WAY_MAX);
-    std::thread::spawn(move || {
-        let mut rng = Rng::with_seed(seed);
-        let every = Duration::from_secs(1) / rate.max(1);
-        let mut at = Instant::now();
-        while at < ends {
-            std::thread::sleep(at.saturating_duration_since(Instant::now()));
-            let draw = rng.u64(..);
-            if due.blocking_send(Due { at, draw }).is_err() {
-                return;
-            }
-            at += every;
-        }
-    });
-    dues
 }

@@ -17,6 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use dunlin_client::Error;
+use fastrand::Rng;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
@@ -38,6 +39,7 @@ pub(crate) use fill::fill;
 pub(crate) use key_value::{KeyValues, Share, key, values};
 pub(crate) use measured::measured;
 pub(crate) use meter::{Meter, Spent};
+pub(crate) use open::open_loop;
 pub(crate) use random::Random;
 pub(crate) use stop::Stop;
 pub(crate) use tally::{Failed, Tally};
@@ -97,7 +99,17 @@ pub(crate) async fn put_on<W: Work, R: Record>(
         } => {
             // The draws of requests and those of their times are not to follow each other.
             let arrivals = Arrivals::new(per_second, spread, seed.rotate_left(32));
-            open::open_loop(work, arrivals, under_way_max, seed, end, record, stop).await;
+            let mut rng = Rng::with_seed(seed);
+            let make = |due| {
+                let (work, record, draw) = (Arc::clone(work), Arc::clone(record), rng.u64(..));
+                async move {
+                    let step = work.step(0, draw).await;
+                    let at = Instant::now();
+                    lock(&record).ended(Ended { step, due, at });
+                }
+            };
+            let not_sent = |due| lock(record).not_sent(due);
+            open_loop(arrivals, under_way_max, end, stop, make, not_sent).await;
         }
     }
 }

@@ -3,26 +3,24 @@
 //! A thread of its own keeps the time: the runtime's timers are a millisecond coarse. How late it is
 //! itself, some 60 µs as systems sleep, is in the latencies.
 
-use std::sync::{Arc, Mutex};
+use std::future::Future;
 use std::thread;
 
-use fastrand::Rng;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::{Arrivals, Ended, Record, Stop, Work, lock};
+use super::{Arrivals, Stop};
 
-/// Loads with what is due before `end`, and waits for what is under way then. Above `under_way_max`
-/// requests that are due are not made: nodes that are so far behind do not keep up with the rate.
-pub(super) async fn open_loop<W: Work, R: Record>(
-    work: &Arc<W>,
+/// Makes what is due before `end`, and waits for what is under way then. Above `under_way_max` requests
+/// that are due are not made: nodes that are so far behind do not keep up with the rate.
+pub(crate) async fn open_loop<F: Future<Output = ()> + Send + 'static>(
     arrivals: Arrivals,
     under_way_max: usize,
-    seed: u64,
     end: Instant,
-    record: &Arc<Mutex<R>>,
     stop: &Stop,
+    mut make: impl FnMut(Instant) -> F,
+    mut not_sent: impl FnMut(Instant),
 ) {
     let (due, mut dues) = mpsc::channel(under_way_max.max(1));
     let start = Instant::now();
@@ -36,7 +34,6 @@ pub(super) async fn open_loop<W: Work, R: Record>(
             }
         }
     });
-    let mut rng = Rng::with_seed(seed);
     let mut under_way: JoinSet<()> = JoinSet::new();
     loop {
         let at = tokio::select! {
@@ -51,19 +48,10 @@ pub(super) async fn open_loop<W: Work, R: Record>(
             finished(joined);
         }
         if under_way.len() >= under_way_max {
-            lock(record).not_sent(at);
+            not_sent(at);
             continue;
         }
-        let (work, record, draw) = (Arc::clone(work), Arc::clone(record), rng.u64(..));
-        under_way.spawn(async move {
-            let step = work.step(0, draw).await;
-            let ended = Ended {
-                step,
-                due: at,
-                at: Instant::now(),
-            };
-            lock(&record).ended(ended);
-        });
+        under_way.spawn(make(at));
     }
     while let Some(joined) = under_way.join_next().await {
         finished(joined);

@@ -76,7 +76,12 @@ pub(crate) async fn run(args: &RunArgs, as_json: bool) -> Result<(String, bool),
             .iter()
             .flat_map(|step| step.errors.values())
             .next();
-        let why = first.map_or("no time was left".to_owned(), |failed| failed.first.clone());
+        let not_found: u64 = result.steps.iter().map(|step| step.not_found).sum();
+        let why = match first {
+            Some(failed) => failed.first.clone(),
+            None if not_found > 0 => format!("{not_found} keys were not found; were they loaded?"),
+            None => "it was stopped before".to_owned(),
+        };
         return Err(LoadError::NothingDone(why));
     }
     result.complain();

@@ -99,7 +99,7 @@ impl Figures {
 /// What was spent while requests were made. Nothing is known of nodes on other machines.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub(super) struct Cost {
-    /// CPU time of all nodes for each request that was done.
+    /// CPU time of all nodes for each request that was answered.
     pub(super) servers_us_per_op: Option<f64>,
     /// Of the processes of load.
     pub(super) clients_us_per_op: Option<f64>,
@@ -244,7 +244,7 @@ impl StepSum {
                 .map(|(class, counts)| (class.tag(), Figures::of(&counts.latencies)))
                 .collect(),
             errors: self.all.failed.clone(),
-            cost: Cost::of(spent, self.made.done()),
+            cost: Cost::of(spent, self.made.done() + self.made.not_found()),
         }
     }
 }
@@ -314,6 +314,12 @@ impl RunResult {
     /// Says on standard error what the first failure of each kind was.
     pub(super) fn complain(&self) {
         for step in &self.steps {
+            if step.not_found > 0 {
+                let (what, count) = (Self::name(step), step.not_found);
+                eprintln!(
+                    "dunlin-loadtest: {what}: {count} keys were not found; were they loaded?"
+                );
+            }
             for (word, failed) in &step.errors {
                 let (what, count, first) = (Self::name(step), failed.count, &failed.first);
                 eprintln!("dunlin-loadtest: {what}: {count} failed: {word}, such as: {first}");
