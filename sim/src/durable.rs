@@ -27,6 +27,7 @@ const ROWS_EPOCH: u8 = 16;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Footprint {
     logged: Vec<(PartitionId, u32, Dot)>,
+    unlogged: Vec<(PartitionId, u32, Dot)>,
     records: Vec<(PartitionId, u32, Clock)>,
     given_up: Vec<PartitionId>,
     hints: Vec<(NodeId, Dot)>,
@@ -39,6 +40,7 @@ impl Footprint {
         for (keyspace, key, value) in batch.iter() {
             match (keyspace, value) {
                 (Keyspace::Log, Some(_)) => footprint.logged.extend(log_key(key)),
+                (Keyspace::Log, None) => footprint.unlogged.extend(log_key(key)),
                 (Keyspace::Clocks, Some(value)) if value.get(1) == Some(&GIVEN_UP) => {
                     footprint.given_up.extend(partition_at(key));
                 }
@@ -54,6 +56,17 @@ impl Footprint {
     /// The partitions that are not held any more.
     pub(crate) fn given_up(&self) -> &[PartitionId] {
         &self.given_up
+    }
+
+    /// The hints that it throws away, each with the node that it was for.
+    pub(crate) fn hints_gone(&self) -> &[(NodeId, Dot)] {
+        &self.hints_gone
+    }
+
+    /// The epoch of a partition's log from this batch on, if it says so.
+    fn epoch(&self, partition: PartitionId) -> Option<u32> {
+        let mut of = self.records.iter().filter(|(p, ..)| *p == partition);
+        of.next_back().map(|(_, epoch, _)| *epoch)
     }
 
     /// The events that it brings, each as an owner's copy or as a hint for someone.
@@ -76,6 +89,21 @@ impl Durable {
     /// A batch was committed.
     pub(crate) fn written(&mut self, footprint: Footprint) {
         self.unsynced.push(footprint);
+    }
+
+    /// The log entries that a batch deletes and that were believed until then: not those of an epoch that has
+    /// ended.
+    pub(crate) fn forgets(&self, footprint: &Footprint) -> Vec<(PartitionId, Dot)> {
+        let believed = |(partition, epoch, _): &&(PartitionId, u32, Dot)| {
+            let later = self.unsynced.iter().chain([footprint]).rev();
+            let later = later.into_iter().find_map(|batch| batch.epoch(*partition));
+            let settled = || self.claims.get(partition).map(|(epoch, _)| *epoch);
+            later.or_else(settled) == Some(*epoch)
+        };
+        let forgotten = footprint.unlogged.iter().filter(believed);
+        forgotten
+            .map(|(partition, _, dot)| (*partition, *dot))
+            .collect()
     }
 
     /// What a backup has of it: all that is synced.
@@ -152,6 +180,11 @@ impl Durable {
         self.claims
             .get(&partition)
             .is_some_and(|(_, clock)| clock.contains(dot))
+    }
+
+    /// Whether the disk holds the partition at all.
+    pub(crate) fn holds(&self, partition: PartitionId) -> bool {
+        self.claims.contains_key(&partition)
     }
 
     /// Whether the disk holds all these events as an owner's does.

@@ -220,7 +220,8 @@ impl World {
                 // Now and then further off than nodes accept of each other.
                 let most = self.options.skew_ms_max as i64;
                 let factor = if chance(rng, 100) { 5 } else { 1 };
-                self.nodes[node].skew_ms = rng.i64(-most * factor..=most * factor);
+                let skew_ms = rng.i64(-most * factor..=most * factor);
+                self.set_clock(node, skew_ms);
             }
             Fault::Rot => self.let_rot(node, rng),
             Fault::LostBlock => self.lose_block(node, rng),
@@ -241,7 +242,8 @@ impl World {
                 let most = self.options.skew_ms_max as i64;
                 let skew_ms = rng.i64(-most..=most);
                 let off = rng.i64(FAR_CLOCK_MS);
-                self.nodes[node].skew_ms = if rng.bool() { off } else { -off };
+                let is_ahead = rng.bool();
+                self.set_clock(node, if is_ahead { off } else { -off });
                 let end = FaultEnd::RightClock { node, skew_ms };
                 self.after(lasts, Event::FaultEnds(end));
             }
@@ -278,8 +280,13 @@ impl World {
                 }
             }
             FaultEnd::Readable(node) => self.nodes[node].kv.let_read(),
-            FaultEnd::RightClock { node, skew_ms } => self.nodes[node].skew_ms = skew_ms,
+            FaultEnd::RightClock { node, skew_ms } => self.set_clock(node, skew_ms),
         }
+    }
+
+    fn set_clock(&mut self, node: usize, skew_ms: i64) {
+        let state = &mut self.nodes[node];
+        (state.skew_ms, state.clock_set_at) = (skew_ms, self.now);
     }
 
     /// Everything is right from now on.
@@ -289,8 +296,9 @@ impl World {
         self.network.heal_all();
         let most = self.options.skew_ms_max as i64;
         for node in 0..self.nodes.len() {
+            let skew_ms = self.nodes[node].skew_ms.clamp(-most, most);
+            self.set_clock(node, skew_ms);
             let state = &mut self.nodes[node];
-            state.skew_ms = state.skew_ms.clamp(-most, most);
             state.slow_disk.until = self.now;
             state.writer.trap = None;
             state.kv.mend();

@@ -19,6 +19,8 @@ pub enum Mutant {
     AckBeforeCommit,
     /// Nobody says what it remembers of another's store.
     RecallSilent,
+    /// A node draws the same actors at each start, whatever was lost before.
+    ActorReused,
     /// A fallback's hint is acknowledged as an owner's copy.
     HintAsOwner,
     /// Log entries do not reach the disk.
@@ -37,8 +39,14 @@ pub enum Mutant {
     HintsStuck,
     /// Hints are confirmed by the network, and thrown away.
     HintsVanish,
+    /// Hints are confirmed by the network when they are sent, and reach their owner as well.
+    HintsConfirmedEarly,
+    /// Who asks for what it lacks says that it has what the other has.
+    ClocksInflated,
     /// Owners never compare clocks.
     RepairSilent,
+    /// A page of repair names the events of its rows, and leaves out what they hold.
+    RowsSkipped,
     /// Removals arrive with the claim that they saw everything.
     RemovalsSeeAll,
     /// A listing leaves out its last item.
@@ -95,10 +103,11 @@ pub enum Mutant {
 
 impl Mutant {
     /// Every mutant.
-    pub const ALL: [Self; 39] = [
+    pub const ALL: [Self; 43] = [
         Self::ReplacesDropped,
         Self::AckBeforeCommit,
         Self::RecallSilent,
+        Self::ActorReused,
         Self::HintAsOwner,
         Self::LogSkipped,
         Self::RowDeletesSkipped,
@@ -108,7 +117,10 @@ impl Mutant {
         Self::AlwaysSame,
         Self::HintsStuck,
         Self::HintsVanish,
+        Self::HintsConfirmedEarly,
+        Self::ClocksInflated,
         Self::RepairSilent,
+        Self::RowsSkipped,
         Self::RemovalsSeeAll,
         Self::ListingShort,
         Self::StaleSibling,
@@ -143,6 +155,7 @@ impl Mutant {
             Self::ReplacesDropped => "replaces-dropped",
             Self::AckBeforeCommit => "ack-before-commit",
             Self::RecallSilent => "recall-silent",
+            Self::ActorReused => "actor-reused",
             Self::HintAsOwner => "hint-as-owner",
             Self::LogSkipped => "log-skipped",
             Self::RowDeletesSkipped => "row-deletes-skipped",
@@ -152,7 +165,10 @@ impl Mutant {
             Self::AlwaysSame => "always-same",
             Self::HintsStuck => "hints-stuck",
             Self::HintsVanish => "hints-vanish",
+            Self::HintsConfirmedEarly => "hints-confirmed-early",
+            Self::ClocksInflated => "clocks-inflated",
             Self::RepairSilent => "repair-silent",
+            Self::RowsSkipped => "rows-skipped",
             Self::RemovalsSeeAll => "removals-see-all",
             Self::ListingShort => "listing-short",
             Self::StaleSibling => "stale-sibling",
@@ -187,7 +203,7 @@ impl Mutant {
         match self {
             Self::ReplacesDropped => Checker::Resurrection,
             Self::AckBeforeCommit | Self::HintAsOwner | Self::NewestOnly => Checker::Receipts,
-            Self::RecallSilent => Checker::Dots,
+            Self::RecallSilent | Self::ActorReused => Checker::Dots,
             Self::LogSkipped | Self::RowDeletesSkipped => Checker::Invariants,
             Self::DeniedWrite => Checker::Denied,
             Self::SecretWipe
@@ -198,7 +214,9 @@ impl Mutant {
             Self::ForwardTwice | Self::RepeatsAll => Checker::Counters,
             Self::AlwaysSame | Self::AmnesiaDenied | Self::RetiredEarly => Checker::Freshness,
             Self::HintsStuck => Checker::Drain,
-            Self::RepairSilent => Checker::Convergence,
+            Self::HintsConfirmedEarly => Checker::Hints,
+            Self::ClocksInflated => Checker::Log,
+            Self::RepairSilent | Self::RowsSkipped => Checker::Convergence,
             Self::RemovalsSeeAll => Checker::AddsWin,
             Self::ListingShort => Checker::Listing,
             Self::StaleSibling => Checker::Siblings,
@@ -258,6 +276,8 @@ impl Mutant {
         options.client_timeout_ms = options.client_timeout_ms.max(1_000);
         options.network.delay_us_max = options.network.delay_us_max.min(10_000);
         options.fault_every_ms = options.fault_every_ms.min(400);
+        options.network.missed_permille = 0;
+        options.network.news_lost_permille = 0;
         let faults = &mut options.faults;
         (faults.amnesia, faults.wipe, faults.restore) = (0, 0, 0);
         (faults.rot, faults.lost_block) = (0, 0);
@@ -288,7 +308,7 @@ impl Mutant {
                     ..FaultWeights::NONE
                 };
             }
-            Self::HintAsOwner | Self::HintsStuck => {
+            Self::HintAsOwner | Self::HintsStuck | Self::HintsConfirmedEarly => {
                 options.hints_bytes_max = 1 << 30;
                 *faults = FaultWeights {
                     split: 3,
@@ -386,6 +406,22 @@ impl Mutant {
                 options.clients = 12;
                 options.think_us_max = 1_000;
                 options.engine.operations_max = 2;
+            }
+            // What was minted last is lost with the power.
+            Self::ActorReused => {
+                options.late_flush_permille = 0;
+                *faults = FaultWeights {
+                    crash: 3,
+                    ..FaultWeights::NONE
+                };
+            }
+            // Owners must lack something.
+            Self::ClocksInflated | Self::RowsSkipped => {
+                options.network.loss_permille = 50;
+                *faults = FaultWeights {
+                    split: 3,
+                    ..FaultWeights::NONE
+                };
             }
             Self::SecretWipe => {
                 *faults = FaultWeights {

@@ -10,6 +10,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use dunlin_protocol::peer::{ControlMessage, OperationMessage, PeerBody};
+
 use crate::options::{Links, NetworkOptions, below, chance, stream};
 
 /// A far link's way is so much longer.
@@ -25,6 +27,8 @@ pub(crate) struct Network {
     seed: u64,
     options: NetworkOptions,
     healed: bool,
+    /// Which messages are lost because of what they say.
+    missed: fastrand::Rng,
     links: Vec<Vec<Link>>,
     splits: BTreeMap<u64, BTreeSet<(usize, usize)>>,
     next_split: u64,
@@ -59,6 +63,7 @@ impl Network {
             seed,
             options,
             healed: false,
+            missed: stream(seed, "missed messages", 0),
             links: Vec::new(),
             splits: BTreeMap::new(),
             next_split: 0,
@@ -85,6 +90,19 @@ impl Network {
             false => [Some(first), second],
         };
         delays.into_iter().flatten()
+    }
+
+    /// Whether a message does not arrive because of what it says.
+    pub(crate) fn misses(&mut self, body: &PeerBody) -> bool {
+        let permille = match body {
+            PeerBody::Operation {
+                message: OperationMessage::Replicate { .. },
+                ..
+            } => self.options.missed_permille,
+            PeerBody::Control(ControlMessage::Know { .. }) => self.options.news_lost_permille,
+            _ => 0,
+        };
+        !self.healed && chance(&mut self.missed, permille)
     }
 
     fn link(&mut self, from: usize, to: usize) -> &mut Link {

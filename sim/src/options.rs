@@ -111,6 +111,11 @@ pub struct NetworkOptions {
     pub duplicate_permille: u64,
     /// How links differ from that.
     pub links: Links,
+    /// Of a thousand events that are sent to an owner or a fallback, so many are lost, so that owners differ.
+    pub missed_permille: u64,
+    /// Of a thousand pieces of news of buckets and layouts, so many are lost, so that nodes decide by
+    /// different ones for longer.
+    pub news_lost_permille: u64,
 }
 
 /// Of a thousand directed links, so many are of each sort; the others are as the network is.
@@ -215,6 +220,8 @@ impl Options {
                 loss_permille: *pick(rng, &[0, 0, 2, 10, 50]),
                 duplicate_permille: *pick(rng, &[0, 5, 50]),
                 links: Links::draw(seed),
+                missed_permille: 0,
+                news_lost_permille: 0,
             },
             disk: DiskOptions {
                 commit_us_max: *pick(rng, &[50, 500, 3_000]),
@@ -253,6 +260,7 @@ impl Options {
             .left_out
             .push("read errors of what is no row: nothing is promised of a node that meets them");
         options.tighten();
+        options.estrange();
         options.apply(overrides);
         options
     }
@@ -263,6 +271,17 @@ impl Options {
         let rng = &mut stream(self.seed, "queues", 0);
         self.engine.operations_max = *pick(rng, &[4096, 4096, 4096, 64, 16]);
         self.engine.commits_waiting_max = *pick(rng, &[16_384, 16_384, 16_384, 64, 8]);
+    }
+
+    /// In some runs owners miss many events and compare their clocks late: what one knows and another does
+    /// not, whatever reads and repairs them meets then. Drawn apart, as well.
+    fn estrange(&mut self) {
+        let rng = &mut stream(self.seed, "missed", 0);
+        self.network.missed_permille = *pick(rng, &[0, 0, 0, 0, 0, 100, 300, 500]);
+        if self.network.missed_permille > 0 {
+            self.engine.repair_every_ms = *pick(rng, &[1_000, 2_000, 4_000]);
+            self.network.news_lost_permille = *pick(rng, &[0, 500, 800]);
+        }
     }
 
     /// The longest way of a message, once everything has healed.
@@ -280,8 +299,12 @@ impl Options {
         let deaths = self.layouts.map_or(0, |layouts| layouts.deaths_permille);
         // A node that was retired and is let join again is away.
         let has_room = self.hints_bytes_max >= 1 << 20;
-        let reliable =
-            self.network.loss_permille == 0 && has_room && self.network.links == Links::ALIKE;
+        let network = &self.network;
+        let reliable = network.loss_permille == 0
+            && network.missed_permille == 0
+            && network.news_lost_permille == 0
+            && has_room
+            && self.network.links == Links::ALIKE;
         self.faults == FaultWeights::NONE && reliable && deaths == 0
     }
 
@@ -312,6 +335,8 @@ impl Options {
         if overrides.calm {
             self.faults = FaultWeights::NONE;
             self.network.loss_permille = 0;
+            self.network.missed_permille = 0;
+            self.network.news_lost_permille = 0;
             self.network.links = Links::ALIKE;
             self.engine.operations_max = EngineOptions::default().operations_max;
             self.engine.commits_waiting_max = EngineOptions::default().commits_waiting_max;

@@ -9,13 +9,13 @@ use dunlin_protocol::status::StorageState;
 use dunlin_ring::{NodeId, PartitionId};
 use dunlin_storage::{Batch, BatchId, Kv, MemoryKv, Replica, ReplicaOptions, Start};
 
-use crate::check::{Checker, check_given_up, check_knowledge};
+use crate::check::{Checker, check_forgotten, check_given_up, check_hints_gone, check_knowledge};
 use crate::durable::Footprint;
 use crate::faults::FaultEnd;
 use crate::ledger::Held;
 use crate::mutant::Mutant;
 use crate::operator::Standing;
-use crate::options::{pick, up_to};
+use crate::options::{pick, stream, up_to};
 use crate::queue::Event;
 use crate::tamper;
 use crate::world::{Node, Process, World};
@@ -116,7 +116,12 @@ impl World {
                 start: start.clone(),
                 hints_bytes_max: self.options.hints_bytes_max,
             };
-            match Replica::open(Arc::clone(&kv), options, self.rng.fork()) {
+            let drawn = self.rng.fork();
+            let rng = match self.options.mutant {
+                Some(Mutant::ActorReused) => stream(node as u64, "actors", shard as u64),
+                _ => drawn,
+            };
+            match Replica::open(Arc::clone(&kv), options, rng) {
                 Ok(mut replica) => {
                     // Ordering: what an amnesia makes void is void on the disk before anything else
                     // happens, for the disk will not report it twice.
@@ -385,6 +390,8 @@ impl World {
                 wants_sync |= job.sync == SyncWhen::Now;
             } else {
                 self.nodes[node].writer.refuse(&job);
+                let now = self.now;
+                self.nodes[node].refusals.push(now);
                 let life = self.nodes[node].life;
                 let (part, input) = (job.part, Box::new(Input::CommitRefused(job.id)));
                 self.after(
@@ -425,6 +432,9 @@ impl World {
         if !job.batch.is_empty() {
             let footprint = Footprint::of(&job.batch);
             check_given_up(self, node, footprint.given_up());
+            check_hints_gone(self, node, footprint.hints_gone());
+            let forgotten = self.nodes[node].durable.forgets(&footprint);
+            check_forgotten(self, node, &forgotten);
             for (dot, hint_for) in footprint.copies() {
                 self.ledger.copy(&dot, node, hint_for, Held::Written);
             }

@@ -218,6 +218,38 @@ pub(crate) fn message(
             return None;
         }
         (Mutant::RepairSilent, PeerBody::Digests(_) | PeerBody::Repair { .. }) => return None,
+        (
+            Mutant::HintsConfirmedEarly,
+            PeerBody::Handoff {
+                partition,
+                message: HandoffMessage::Deliver { batch, .. },
+            },
+        ) => {
+            let (partition, batch) = (*partition, *batch);
+            let message = HandoffMessage::Taken { batch };
+            world.inject(to, from, PeerBody::Handoff { partition, message });
+        }
+        (
+            Mutant::ClocksInflated,
+            PeerBody::Repair {
+                partition,
+                message: RepairMessage::Pull { clock, .. },
+            },
+        ) => {
+            let shards = world.nodes[to].process.iter().flat_map(|p| &p.shards);
+            shards.for_each(|shard| clock.join(shard.replica().clock(*partition)));
+        }
+        (
+            Mutant::RowsSkipped,
+            PeerBody::Repair {
+                message: RepairMessage::Rows { rows, .. },
+                ..
+            },
+        ) => {
+            for sent in rows {
+                sent.dots.join(&std::mem::take(&mut sent.row).dots());
+            }
+        }
         _ => {}
     }
     Some(body)

@@ -78,6 +78,8 @@ pub(crate) struct Node {
     pub(crate) was_unreadable: bool,
     /// How far its clock is ahead, in milliseconds.
     pub(crate) skew_ms: i64,
+    /// When its clock was last set.
+    pub(crate) clock_set_at: u64,
     pub(crate) storage: StorageState,
     /// When it last noticed, or will have, how its disk is.
     pub(crate) noticed_at: u64,
@@ -85,6 +87,8 @@ pub(crate) struct Node {
     pub(crate) losses: Vec<u64>,
     /// When its process died.
     pub(crate) crashes: Vec<u64>,
+    /// When its disk refused a batch.
+    pub(crate) refusals: Vec<u64>,
     /// What a start found that could not be written down yet.
     pub(crate) start_owed: Option<Start>,
     /// The last backup of its disk.
@@ -648,6 +652,7 @@ impl World {
         let forwards =
             |message: &OperationMessage| matches!(message, OperationMessage::Forward { .. });
         let repeatable = !matches!(&body, PeerBody::Operation { message, .. } if forwards(message));
+        let is_missed = self.network.misses(&body);
         let copies = tamper::copies(self.options.mutant, &body);
         let what = What::of(&body);
         let message = PeerMessage {
@@ -663,6 +668,9 @@ impl World {
         self.trace.add(self.now, from, "send", &bytes);
         self.count("messages");
         self.traffic.note(what, place, bytes.len());
+        if is_missed {
+            return;
+        }
         for _ in 0..copies {
             for delay in self.network.send(self.now, from, place, repeatable) {
                 let (life, bytes) = (self.nodes[place].life, Arc::clone(&bytes));

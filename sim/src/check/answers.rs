@@ -8,7 +8,7 @@ use dunlin_protocol::request::ReadOptions;
 use dunlin_protocol::response::{Found, ReadAnswer};
 use dunlin_ring::{BucketId, NodeId, PartitionId, Quorum};
 
-use super::Checker;
+use super::{Checker, enough};
 use crate::history::Action;
 use crate::world::World;
 use crate::writer::Part;
@@ -80,7 +80,7 @@ fn falls_short(
     let defaults = world.history.buckets.get(&bucket)?.bucket.defaults;
     // While N changes the node may have counted by the one or the other.
     let owners = readers.len().min(world.options.replicas.into());
-    let needed = |quorum: Quorum| quorum.needed(owners).min(owners);
+    let needed = |quorum: Quorum| enough(quorum, owners).min(owners);
     let (r, pr) = (
         options.r.unwrap_or(defaults.r),
         options.pr.map_or(0, needed),

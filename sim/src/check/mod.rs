@@ -17,10 +17,12 @@ mod evidence;
 mod filling;
 mod freshness;
 mod handover;
+mod hints;
 mod known;
 mod layouts;
 mod listing;
 mod liveness;
+mod log;
 mod lww;
 mod outside;
 mod receipts;
@@ -33,6 +35,8 @@ mod staged;
 mod survival;
 
 use std::fmt;
+
+use dunlin_ring::Quorum;
 
 pub(crate) use drain::is_quiet;
 pub(crate) use evidence::{Evidence, NodeEnd, PartitionEnd};
@@ -78,6 +82,10 @@ pub enum Checker {
     Staged,
     /// A partition is given up only when every owner has all of it.
     Handover,
+    /// A log entry is deleted only when every other owner has had its event.
+    Log,
+    /// A hint is thrown away only when its owner has the event on its disk.
+    Hints,
     /// While nothing fails, nothing is refused halfway.
     Service,
     /// A damaged row is found and healed.
@@ -94,7 +102,7 @@ pub enum Checker {
 
 impl Checker {
     /// Every property.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 27] = [
         Self::Invariants,
         Self::Dots,
         Self::Receipts,
@@ -114,6 +122,8 @@ impl Checker {
         Self::Answers,
         Self::Staged,
         Self::Handover,
+        Self::Log,
+        Self::Hints,
         Self::Service,
         Self::Damage,
         Self::Liveness,
@@ -145,6 +155,8 @@ impl fmt::Display for Checker {
             Self::Answers => "answers",
             Self::Staged => "staged",
             Self::Handover => "handover",
+            Self::Log => "log",
+            Self::Hints => "hints",
             Self::Service => "service",
             Self::Damage => "damage",
             Self::Liveness => "liveness",
@@ -152,6 +164,16 @@ impl fmt::Display for Checker {
             Self::Lww => "lww",
             Self::Sessions => "sessions",
         })
+    }
+}
+
+/// How many of so many owners a quorum takes: counted here, and not by the engine's own arithmetic.
+pub(crate) fn enough(quorum: Quorum, owners: usize) -> usize {
+    match quorum {
+        Quorum::One => 1,
+        Quorum::Majority => (0..=owners).find(|n| 2 * n > owners).unwrap_or(1),
+        Quorum::All => owners,
+        Quorum::Exactly(n) => n.into(),
     }
 }
 
@@ -174,8 +196,10 @@ pub(crate) use answers::{message as check_answer, read as check_read};
 pub(crate) use bounds::check as check_bounds;
 pub(crate) use damage::check as check_damage;
 pub(crate) use handover::check as check_given_up;
+pub(crate) use hints::check as check_hints_gone;
 pub(crate) use layouts::{start as check_knowledge, watch as watch_layouts};
 pub(crate) use liveness::check as check_liveness;
+pub(crate) use log::check as check_forgotten;
 pub(crate) use receipts::check as check_receipt;
 
 /// Everything that can be said once a run is over.

@@ -1,5 +1,6 @@
 //! A receipt names only nodes that hold the write, as they are said to, and as many as were asked for, in every
-//! layout by which its coordinator decided and that it does not take for retired when it answers.
+//! layout by which its coordinator decided and that it does not take for retired when it answers. None of them
+//! took it with a stamp that is too far ahead.
 //!
 //! This is checked at the moment at which the receipt leaves its node.
 
@@ -11,7 +12,7 @@ use dunlin_protocol::response::{HeldBy, Receipt};
 use dunlin_protocol::{BucketDefaults, Durability};
 use dunlin_ring::Needed;
 
-use super::Checker;
+use super::{Checker, enough};
 use crate::history::Action;
 use crate::ledger::{Held, Minted, Name};
 use crate::world::World;
@@ -32,7 +33,19 @@ pub(crate) fn check(world: &mut World, number: usize, receipt: &Receipt) {
                     Name::of(&dot)
                 ));
             }
+            if let Some(ahead_ms) = ahead_ms(world, minted, copy) {
+                sentences.push(format!(
+                    "request #{number}: {} took {} with a stamp {ahead_ms} ms ahead of its clock",
+                    copy.node,
+                    Name::of(&dot)
+                ));
+            }
         }
+    }
+    if dots.is_empty() && !receipt.copies.is_empty() {
+        sentences.push(format!(
+            "request #{number}: {receipt:?} names no event that is held"
+        ));
     }
     if !dots.is_empty() {
         sentences.extend(missing(world, number, receipt));
@@ -40,6 +53,16 @@ pub(crate) fn check(world: &mut World, number: usize, receipt: &Receipt) {
     for sentence in sentences {
         world.complain(Checker::Receipts, sentence);
     }
+}
+
+/// How far an event's stamp is ahead of the clock of a node that took it from another, if that is further than
+/// a node may accept. Nothing is said of clocks that were set since.
+fn ahead_ms(world: &World, minted: &Minted, copy: &HeldBy) -> Option<u64> {
+    let at = world.nodes.iter().position(|node| node.id == copy.node)?;
+    let stamp = minted.event.cell.as_ref()?.stamp.millis();
+    let ahead_ms = stamp.0.saturating_sub(world.clock(at).wall.0);
+    let is_judged = at != minted.node && world.nodes[at].clock_set_at < minted.at;
+    (is_judged && ahead_ms > world.options.engine.clock_skew_max_ms).then_some(ahead_ms)
 }
 
 fn holds(world: &World, minted: &Minted, copy: &HeldBy) -> bool {
@@ -119,15 +142,15 @@ fn missing(world: &World, number: usize, receipt: &Receipt) -> Option<String> {
 
 /// What must hold a write in a set of so many owners.
 fn needs(options: &WriteOptions, defaults: &BucketDefaults, owners: usize) -> Needed {
-    let w = options.w.unwrap_or(defaults.w).needed(owners);
+    let w = enough(options.w.unwrap_or(defaults.w), owners);
     let synced = match (options.dw.or(defaults.dw), defaults.durability) {
-        (Some(dw), _) => dw.needed(owners),
+        (Some(dw), _) => enough(dw, owners),
         (None, Durability::Synced) => w,
         (None, Durability::Periodic) => 0,
     };
     Needed {
         nodes: w,
-        owners: options.pw.map_or(0, |pw| pw.needed(owners)),
+        owners: options.pw.map_or(0, |pw| enough(pw, owners)),
         synced,
     }
 }

@@ -1,7 +1,9 @@
-//! Siblings are values of writes that did not see each other, and a write replaces only what its
+//! Siblings are values of writes that did not see each other, one for each request, and a write replaces only what its
 //! writer was shown.
 
-use dunlin_crdt::{Body, Clock};
+use std::collections::BTreeSet;
+
+use dunlin_crdt::{Body, Clock, OpId};
 use dunlin_protocol::RowKey;
 use dunlin_protocol::request::{Replace, WriteOp};
 
@@ -15,6 +17,14 @@ pub(super) fn check(evidence: &Evidence<'_>, sentences: &mut Vec<String>) {
         for (row, shown) in rows {
             if let Shown::Siblings(values, dots) = shown {
                 concurrent(evidence, &row, &dots, sentences);
+                if values.len() != requests(evidence, &dots) {
+                    sentences.push(format!(
+                        "a read of {row:?} at {} shows {} values of {} requests",
+                        op.start,
+                        values.len(),
+                        requests(evidence, &dots)
+                    ));
+                }
                 for value in &values {
                     let written = |dot| {
                         let minted = evidence.ledger.event(Name::of(&dot));
@@ -36,6 +46,14 @@ pub(super) fn check(evidence: &Evidence<'_>, sentences: &mut Vec<String>) {
         concurrent(evidence, row, &dots, sentences);
     }
     replaced_unseen(evidence, sentences);
+}
+
+/// How many requests have written these values: one that was sent again may have been applied twice.
+fn requests(evidence: &Evidence<'_>, dots: &Clock) -> usize {
+    let minted = dots.dots();
+    let minted = minted.filter_map(|dot| evidence.ledger.event(Name::of(&dot)));
+    let ops: BTreeSet<OpId> = minted.map(|minted| minted.op).collect();
+    ops.len()
 }
 
 /// None of the dots shown together was replaced by another of them.
