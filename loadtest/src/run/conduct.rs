@@ -56,20 +56,29 @@ pub(crate) async fn run(args: &RunArgs, as_json: bool) -> Result<(String, bool),
     };
     let conducted = conductor.conduct(&out).await;
     drop(watch);
-    let mut result = conducted?;
-    fleet.end().await;
+    let (mut result, broken) = conducted?;
     result.nodes = node_count;
-    for status in cluster.statuses().await.unwrap_or_default() {
-        result.versions.insert(status.name, status.version);
-    }
-    if settings.drop {
-        drop_buckets(cluster.client(), &settings).await;
+    match broken {
+        // Whoever was interrupted twice waits for nothing more.
+        Some(_) => drop(fleet),
+        None => {
+            fleet.end().await;
+            for status in cluster.statuses().await.unwrap_or_default() {
+                result.versions.insert(status.name, status.version);
+            }
+            if settings.drop {
+                drop_buckets(cluster.client(), &settings).await;
+            }
+        }
     }
     let path = out.join(RESULT);
     let json = serde_json::to_string_pretty(&result).map_err(io::Error::from);
     let json = json.and_then(|json| fs::write(&path, &json).map(|()| json));
     let json = json.map_err(|source| LoadError::File { path, source })?;
     cluster.close().await;
+    if let Some(error) = broken {
+        return Err(error);
+    }
     if result.done() == 0 {
         let first = result
             .steps
@@ -148,7 +157,8 @@ struct Conductor<'a> {
 }
 
 impl Conductor<'_> {
-    async fn conduct(&mut self, out: &Path) -> Result<RunResult, LoadError> {
+    /// What was measured, and what broke while it was.
+    async fn conduct(&mut self, out: &Path) -> Result<(RunResult, Option<LoadError>), LoadError> {
         self.until_all(|said| matches!(said, Said::Ready), |_, _| Ok(()))
             .await?;
         if self.watch.is_stopping {
@@ -189,10 +199,13 @@ impl Conductor<'_> {
             knee: None,
             seconds: Vec::new(),
         };
-        self.steps(&mut logs, &mut result).await?;
+        let broken = self.steps(&mut logs, &mut result).await.err();
         logs.finish()?;
-        result.ended_early = self.watch.why_early.clone();
-        Ok(result)
+        result.ended_early = match &broken {
+            Some(error) => Some(error.to_string()),
+            None => self.watch.why_early.clone(),
+        };
+        Ok((result, broken))
     }
 
     async fn steps(&mut self, logs: &mut Logs, result: &mut RunResult) -> Result<(), LoadError> {
@@ -220,12 +233,20 @@ impl Conductor<'_> {
                 result.seconds.extend(rows);
                 Ok(())
             };
-            let spent = self.put(*pace, settings.step_ms, seed, took).await?;
+            let put = self.put(*pace, settings.step_ms, seed, took).await;
+            // What was measured until something broke is worth no less.
+            let (spent, broken) = match put {
+                Ok(spent) => (spent, None),
+                Err(error) => (Spent::default(), Some(error)),
+            };
             if self.watch.why_early.is_some() && sum.made_ms == 0 {
                 break;
             }
             went.extend(sum.went(pace));
             result.steps.push(sum.result(pace, p99_max, &spent));
+            if let Some(error) = broken {
+                return Err(error);
+            }
         }
         if settings.paces.len() > 1 {
             result.knee = knee(&went, p99_max);
