@@ -10,6 +10,7 @@ mod dunlin;
 mod growth;
 mod outage;
 mod real_data;
+mod sessions;
 mod transfer;
 mod usage;
 
@@ -23,6 +24,8 @@ fn a_cluster_serves_every_command() {
     claims::maps_hold_fields_of_every_kind(&dev);
     claims::bytes_that_are_no_text_come_back(&dev);
     claims::what_is_wrong_is_refused_with_its_exit_code(&dev);
+    sessions::what_a_session_saw_is_kept_in_its_file(&dev);
+    sessions::a_file_that_is_no_session_is_refused_and_left_alone(&dev);
     transfer::an_import_writes_good_lines_and_names_bad_ones(&dev);
     transfer::lines_that_add_to_one_set_fail_one_by_one(&dev);
     transfer::lines_of_one_key_are_written_in_their_order(&dev);

@@ -93,6 +93,8 @@ struct Worker {
     buckets: Vec<Bucket>,
     /// Whether only owners count for it.
     strict: bool,
+    /// Whether all that it does is one session.
+    in_session: bool,
     shared: Arc<Mutex<Shared>>,
     rng: fastrand::Rng,
     sequence: u32,
@@ -108,15 +110,21 @@ struct Told {
 impl Worker {
     async fn connect(cluster: PathBuf, number: u32, shared: Arc<Mutex<Shared>>) -> Self {
         let strict = number.is_multiple_of(2);
+        let in_session = number.is_multiple_of(3);
         let options = Options::new().timeout(TIMEOUT);
         let options = if strict { options.strict() } else { options };
         let builder = Client::builder().cluster_file(cluster).options(options);
         let client = builder.connect().await.unwrap();
+        let session = in_session.then(|| client.session());
         let mut buckets = Vec::new();
         for (name, _) in BUCKETS {
             let until = SystemTime::now() + OPENED_MAX;
             buckets.push(loop {
-                match client.bucket(name).await {
+                let opened = match &session {
+                    Some(session) => session.bucket(name).await,
+                    None => client.bucket(name).await,
+                };
+                match opened {
                     Ok(bucket) => break bucket,
                     Err(error) => assert!(SystemTime::now() < until, "{name}: {error}"),
                 }
@@ -126,6 +134,7 @@ impl Worker {
             number,
             buckets,
             strict,
+            in_session,
             shared,
             rng: fastrand::Rng::with_seed(u64::from(number)),
             sequence: 0,
@@ -279,7 +288,7 @@ impl Worker {
         let is_done = told.outcome == Outcome::Done;
         let op = Op {
             client: self.number,
-            session: None,
+            session: self.in_session.then_some(0),
             bucket: BUCKETS[at].0.into(),
             key: key.into(),
             action,
