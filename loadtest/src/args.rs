@@ -93,11 +93,15 @@ pub(crate) struct ExperimentArgs {
     /// Where history, result and report go [default: ./dunlin-experiment-NAME]
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
-    /// The nodes' program [default: the one beside this]
+    /// A cluster file of a running cluster, on which plans can be carried out that cut clients off or have
+    /// nodes stand still; without it, a cluster is started and removed again
     #[arg(long, value_name = "FILE")]
+    pub(crate) cluster: Option<PathBuf>,
+    /// The nodes' program [default: the one beside this]
+    #[arg(long, value_name = "FILE", conflicts_with = "cluster")]
     pub(crate) dunlin: Option<PathBuf>,
     /// Leave the nodes' files where they are
-    #[arg(long)]
+    #[arg(long, conflicts_with = "cluster")]
     pub(crate) keep: bool,
 }
 

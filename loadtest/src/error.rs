@@ -116,6 +116,20 @@ pub(crate) enum LoadError {
         /// Its name.
         node: String,
     },
+    /// A node's address names no machine.
+    #[error("node {node} is said to be at {address}, which is nowhere")]
+    NoAddress {
+        /// Its name.
+        node: String,
+        /// As the cluster has it.
+        address: String,
+    },
+    /// A process that was to be signalled can't be.
+    #[error("{node} has no process on this machine that could be had to stand still")]
+    NotHere {
+        /// Its name.
+        node: String,
+    },
     /// Nodes ended by themselves.
     #[error(
         "nodes ended by themselves: {0}; their logs are beside their data, which --keep leaves there"

@@ -63,6 +63,7 @@ name = "left"
 
 [[clients]]
 name = "right"
+sessions = 3
 
 [[phase]]
 name = "calm"
@@ -112,11 +113,27 @@ fn a_split_is_survived_and_its_figures_follow_from_the_history() {
         result["operations"].as_u64().unwrap(),
         history.ops.len() as u64
     );
-    is_drawn(&dir.path().join("out/report.html"));
+    for part in ["map.register", "map.counter", "map.set"] {
+        assert!(load().any(|op| op.bucket == part), "nothing of {part}");
+    }
+    let judged = &result["verdict"]["history"]["checks"]["sessions"]["looked"];
+    assert!(judged.as_u64().unwrap() > 0, "no read of a session");
+    is_drawn(
+        &dir.path().join("out/report.html"),
+        "Everything that was promised holds.",
+        9,
+    );
+    let compared = Command::new(env!("CARGO_BIN_EXE_dunlin-loadtest"))
+        .current_dir(dir.path())
+        .args(["compare", "out", "out/result.json"])
+        .status()
+        .unwrap();
+    assert!(compared.success());
+    is_drawn(&dir.path().join("compare.html"), "Two runs", 3);
 }
 
-/// Whether a browser draws the page, if there is one here.
-fn is_drawn(report: &Path) {
+/// Whether a browser draws the page with these words and so many charts, if there is a browser here.
+fn is_drawn(report: &Path, words: &str, charts: usize) {
     let page = format!("file://{}", report.display());
     let is_there = Command::new("chromium").arg("--version").output().is_ok();
     if !is_there {
@@ -153,9 +170,9 @@ fn is_drawn(report: &Path) {
         "the script came to no end: {said}"
     );
     assert!(!said.contains("CONSOLE"), "{said}");
-    let charts = drawn.matches("<svg").count();
-    assert!(charts >= 9, "{charts} charts");
-    assert!(drawn.contains("Everything that was promised holds."));
+    let seen = drawn.matches("<svg").count();
+    assert!(seen >= charts, "{seen} charts");
+    assert!(drawn.contains(words), "the page does not say: {words}");
 }
 
 const WIPE: &str = r#"
@@ -212,6 +229,80 @@ fn a_plan_that_makes_no_sense_is_refused_before_anything_starts() {
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(said.contains("there is no place \"n7\""), "{said}");
     assert!(!dir.path().join("out").exists());
+}
+
+const ON_RUNNING: &str = r#"
+name = "cut-off"
+
+[load]
+rate = 100
+keys = 10
+
+[[clients]]
+name = "near"
+
+[[clients]]
+name = "far"
+
+[[phase]]
+name = "calm"
+seconds = 1
+
+[[phase]]
+name = "the far clients reach one node, and another stands still"
+seconds = 2
+split = [["far"], ["n1", "n2"]]
+pause = ["n2"]
+
+[[phase]]
+name = "healed"
+seconds = 1
+"#;
+
+#[test]
+fn a_cluster_that_runs_is_experimented_with_and_left_as_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(dunlin) = dunlin() else { return };
+    let nodes = dir.path().join("nodes");
+    let dev = |words: &[&str]| {
+        let output = Command::new(&dunlin)
+            .arg("dev")
+            .args(words)
+            .arg("--dir")
+            .arg(&nodes)
+            .output();
+        let output = output.unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{said}");
+    };
+    dev(&["--nodes", "3", "--detach"]);
+    let file = dir.path().join("plan.toml");
+    std::fs::write(&file, ON_RUNNING).unwrap();
+    let cluster = nodes.join("cluster.toml");
+    let output = Command::new(env!("CARGO_BIN_EXE_dunlin-loadtest"))
+        .arg("experiment")
+        .arg(&file)
+        .arg("--cluster")
+        .arg(&cluster)
+        .arg("--out")
+        .arg(dir.path().join("out"))
+        .output()
+        .unwrap();
+    let left = Command::new(&dunlin)
+        .args(["bucket", "list", "--cluster"])
+        .arg(&cluster)
+        .output()
+        .unwrap();
+    dev(&["stop"]);
+    println!("{}", String::from_utf8_lossy(&output.stdout));
+    println!("{}", String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success());
+    let result = result(dir.path());
+    assert_eq!(result["verdict"]["holds"], true);
+    let dropped = result["relay_dropped"].as_u64().unwrap();
+    assert!(dropped > 0, "nothing was cut");
+    let left = String::from_utf8_lossy(&left.stdout).into_owned();
+    assert!(!left.contains("experiment-"), "{left}");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use crate::experiment::bundled;
 use crate::experiment::plan::Plan;
 use crate::experiment::report::page;
 use crate::experiment::result::RESULT;
-use crate::experiment::run::{Settings, run as carry_out};
+use crate::experiment::run::{On, Settings, run as carry_out};
 use crate::experiment::summary::summary;
 
 /// The page that shows it.
@@ -36,11 +36,16 @@ pub(crate) async fn run(args: &ExperimentArgs, as_json: bool) -> Result<(String,
         .out
         .clone()
         .unwrap_or_else(|| PathBuf::from(format!("dunlin-experiment-{}", plan.name)));
-    let work = out.join("cluster");
+    let on = match &args.cluster {
+        Some(file) => On::Running(file.clone()),
+        None => On::Own {
+            dunlin: args.dunlin.clone().unwrap_or_else(beside_us),
+            work: out.join("cluster"),
+            keep: args.keep,
+        },
+    };
     let settings = Settings {
-        dunlin: args.dunlin.clone().unwrap_or_else(beside_us),
-        work,
-        keep: args.keep,
+        on,
         out: out.clone(),
     };
     let result = carry_out(plan, text, &settings).await?;

@@ -9,11 +9,12 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use dunlin_client::{Bucket, Bytes, Client, DataEffect, Error, Options, Receipt};
-use dunlin_history::{Action, Found, Kind, Op, Outcome, Replaces};
+use dunlin_history::{Action, Found, Op, Outcome, Replaces};
 use fastrand::Rng;
 use tokio::sync::watch;
 
-use super::plan::{LoadPlan, Mix};
+use super::parts::{BUCKETS, PARTS, Part, open, text};
+use super::plan::{ClientsPlan, LoadPlan, Mix};
 use super::recorder::{Ended, Recorder};
 use crate::error::word;
 use crate::load::{Arrivals, Spread, Stop, open_loop};
@@ -23,21 +24,15 @@ const UNDER_WAY_MAX: usize = 5_000;
 /// Elements of one set.
 const ELEMENTS: u64 = 24;
 
-/// The buckets of a run, by the name that the history gives them.
-pub(crate) const BUCKETS: [(&str, Kind, dunlin_client::Kind); 5] = [
-    ("register", Kind::Register, dunlin_client::Kind::Register),
-    ("lww", Kind::Lww, dunlin_client::Kind::Lww),
-    ("counter", Kind::Counter, dunlin_client::Kind::Counter),
-    ("set", Kind::Set, dunlin_client::Kind::Set),
-    ("max", Kind::Max, dunlin_client::Kind::Max),
-];
-
 /// A group of clients.
 #[derive(Clone, Debug)]
 pub(crate) struct Group {
     pub(crate) name: String,
     pub(crate) share: u32,
+    /// Without a session.
     buckets: Vec<Bucket>,
+    /// Of each session.
+    sessions: Vec<Vec<Bucket>>,
 }
 
 /// What all operations share.
@@ -71,26 +66,51 @@ enum Work {
     Counter,
     Set,
     Max,
+    Map,
+}
+
+/// Who does it, and to what.
+#[derive(Clone, Copy, Debug)]
+struct At<'a> {
+    group: usize,
+    session: Option<u32>,
+    part: usize,
+    key: &'a str,
+    due: Instant,
 }
 
 impl Group {
-    /// Opens the buckets through a client of this group.
+    /// Opens the buckets, whose names begin with `prefix`, through a client of this group.
     pub(crate) async fn open(
-        name: String,
-        share: u32,
+        plan: &ClientsPlan,
         client: &Client,
         options: &Options,
+        prefix: &str,
     ) -> Result<Self, Error> {
         let client = client.with_options(*options);
-        let mut buckets = Vec::new();
-        for (bucket, ..) in BUCKETS {
-            buckets.push(client.bucket(bucket).await?);
+        let mut sessions = Vec::new();
+        for _ in 0..plan.sessions {
+            let session = client.session();
+            let mut buckets = Vec::new();
+            for (name, _) in BUCKETS {
+                buckets.push(session.bucket(&format!("{prefix}{name}")).await?);
+            }
+            sessions.push(buckets);
         }
         Ok(Self {
-            name,
-            share,
-            buckets,
+            name: plan.name.clone(),
+            share: plan.share,
+            buckets: open(&client, prefix).await?,
+            sessions,
         })
+    }
+
+    fn bucket(&self, session: Option<u32>, part: Part) -> Option<&Bucket> {
+        let buckets = match session {
+            Some(session) => self.sessions.get(session as usize)?,
+            None => &self.buckets,
+        };
+        buckets.get(part.bucket)
     }
 }
 
@@ -145,8 +165,9 @@ impl Load {
             counter,
             set,
             max,
+            map,
         } = self.plan.mix;
-        let shares = [register, blind, lww, counter, set, max];
+        let shares = [register, blind, lww, counter, set, max, map];
         let works = [
             Work::Register,
             Work::Blind,
@@ -154,150 +175,165 @@ impl Load {
             Work::Counter,
             Work::Set,
             Work::Max,
+            Work::Map,
         ];
-        let work = works.get(pick(&mut rng, shares.into_iter()));
-        let (Some(group), Some(work)) = (self.groups.get(group).map(|_| group), work) else {
+        let Some(work) = works.get(pick(&mut rng, shares.into_iter())) else {
             return;
         };
         let key = rng.u64(..self.plan.keys);
         let reads = rng.f64() < self.plan.reads;
-        self.work(group, *work, key, reads, due.at, &mut rng).await;
+        let sessions = self
+            .groups
+            .get(group)
+            .map_or(0, |group| group.sessions.len());
+        let session =
+            (sessions > 0).then(|| rng.u32(..u32::try_from(sessions).unwrap_or(u32::MAX)));
+        let name = format!("k{key}");
+        let at = |part| At {
+            group,
+            session,
+            part,
+            key: &name,
+            due: due.at,
+        };
+        // Errors of handles are mistakes of this program, which a first run shows: no key and no kind is drawn.
+        let _ = match work {
+            Work::Register => self.register(at(0), reads, false).await,
+            Work::Blind => self.register(at(0), reads, true).await,
+            Work::Lww => self.lww(at(1), reads).await,
+            Work::Counter => self.counter(at(2), reads, &mut rng).await,
+            Work::Set => self.set(at(3), reads, &mut rng).await,
+            Work::Max => self.max(at(4), reads, key).await,
+            Work::Map => match rng.u8(..3) {
+                0 => self.register(at(5), reads, false).await,
+                1 => self.counter(at(6), reads, &mut rng).await,
+                _ => self.set(at(7), reads, &mut rng).await,
+            },
+        };
     }
 
-    async fn work(
-        &self,
-        group: usize,
-        work: Work,
-        key: u64,
-        reads: bool,
-        due: Instant,
-        rng: &mut Rng,
-    ) {
-        let name = format!("k{key}");
-        let at = |bucket: usize| Asked {
+    /// What `at` names.
+    fn find(&self, at: At<'_>) -> Option<(Part, &Bucket)> {
+        let part = *PARTS.get(at.part)?;
+        let bucket = self.groups.get(at.group)?.bucket(at.session, part)?;
+        Some((part, bucket))
+    }
+
+    fn asked<'a>(&'a self, at: At<'a>) -> Asked<'a> {
+        Asked {
             load: self,
-            group,
-            bucket,
-            key: name.clone(),
-            due,
+            at,
             started: Instant::now(),
+        }
+    }
+
+    async fn register(&self, at: At<'_>, reads: bool, blind: bool) -> Option<()> {
+        let (part, bucket) = self.find(at)?;
+        let register = part.register(bucket, at.key).ok()?;
+        if blind && !reads {
+            let (value, asked) = (self.value(), self.asked(at));
+            let put = register.put_new(value.clone()).await;
+            let replaces = Replaces::Read(Vec::new());
+            asked.write(Action::Put { value, replaces }, put);
+            return Some(());
+        }
+        let asked = self.asked(at);
+        let answer = register.get().await;
+        let (values, context) = match &answer {
+            Ok(Some(siblings)) => {
+                let values: Vec<String> = siblings.values.iter().map(text).collect();
+                (values, Some(siblings.context.clone()))
+            }
+            Ok(None) | Err(_) => (Vec::new(), None),
         };
-        let bucket = |at: usize| {
-            self.groups
-                .get(group)
-                .and_then(|group| group.buckets.get(at))
+        let is_known = answer.is_ok();
+        asked.read(answer.map(|_| Found::Values(values.clone())));
+        if reads || !is_known {
+            return Some(());
+        }
+        let value = self.value();
+        // The write is due when the read is over.
+        let asked = self.asked(At {
+            due: Instant::now(),
+            ..at
+        });
+        let put = match &context {
+            Some(context) => register.put(value.clone(), context).await,
+            None => register.put_new(value.clone()).await,
         };
-        match work {
-            Work::Register | Work::Blind => {
-                let (asked, Some(bucket)) = (at(0), bucket(0)) else {
-                    return;
-                };
-                let Ok(register) = bucket.register(&name) else {
-                    return;
-                };
-                if reads || work == Work::Register {
-                    let answer = register.get().await;
-                    let (values, context) = match &answer {
-                        Ok(Some(siblings)) => {
-                            let values = siblings.values.iter().map(text).collect();
-                            (values, Some(siblings.context.clone()))
-                        }
-                        Ok(None) | Err(_) => (Vec::new(), None),
-                    };
-                    let answered = answer.map(|_| Found::Values(values.clone()));
-                    let is_known = answered.is_ok();
-                    asked.read(answered);
-                    if reads || !is_known {
-                        return;
-                    }
-                    let value = self.value();
-                    let asked = Asked {
-                        due: Instant::now(),
-                        ..at(0)
-                    };
-                    let put = match &context {
-                        Some(context) => register.put(value.clone(), context).await,
-                        None => register.put_new(value.clone()).await,
-                    };
-                    let replaces = Replaces::Read(values);
-                    asked.write(Action::Put { value, replaces }, put);
-                    return;
-                }
-                let value = self.value();
-                let put = register.put_new(value.clone()).await;
-                let replaces = Replaces::Read(Vec::new());
-                asked.write(Action::Put { value, replaces }, put);
+        let replaces = Replaces::Read(values);
+        asked.write(Action::Put { value, replaces }, put);
+        Some(())
+    }
+
+    async fn lww(&self, at: At<'_>, reads: bool) -> Option<()> {
+        let (_, bucket) = self.find(at)?;
+        let lww = bucket.lww(at.key).ok()?;
+        let asked = self.asked(at);
+        if reads {
+            let found = lww.get().await;
+            asked.read(found.map(|value| Found::Values(value.iter().map(text).collect())));
+        } else {
+            let value = self.value();
+            let put = lww.put(value.clone()).await;
+            let replaces = Replaces::Seen;
+            asked.write(Action::Put { value, replaces }, put);
+        }
+        Some(())
+    }
+
+    async fn counter(&self, at: At<'_>, reads: bool, rng: &mut Rng) -> Option<()> {
+        let (part, bucket) = self.find(at)?;
+        let counter = part.counter(bucket, at.key).ok()?;
+        let asked = self.asked(at);
+        if reads {
+            asked.read(counter.get().await.map(Found::Sum));
+        } else {
+            let by = rng.i64(1..=9);
+            let done = counter.increment(by).await;
+            asked.write(Action::Increment(by), done);
+        }
+        Some(())
+    }
+
+    async fn set(&self, at: At<'_>, reads: bool, rng: &mut Rng) -> Option<()> {
+        let (part, bucket) = self.find(at)?;
+        let set = part.set(bucket, at.key).ok()?;
+        let element = format!("e{}", rng.u64(..ELEMENTS));
+        let asked = self.asked(at);
+        match (reads, rng.u8(..4)) {
+            (true, _) => {
+                let found = set.elements().collect().await;
+                let elements =
+                    |found: Vec<Bytes>| Found::Elements(found.iter().map(text).collect());
+                asked.read(found.map(elements));
             }
-            Work::Lww => {
-                let (asked, Some(bucket)) = (at(1), bucket(1)) else {
-                    return;
-                };
-                let Ok(lww) = bucket.lww(&name) else { return };
-                if reads {
-                    let found = lww.get().await;
-                    asked.read(found.map(|value| Found::Values(value.iter().map(text).collect())));
-                } else {
-                    let value = self.value();
-                    let put = lww.put(value.clone()).await;
-                    let replaces = Replaces::Seen;
-                    asked.write(Action::Put { value, replaces }, put);
-                }
+            (false, 0) => {
+                let done = set.remove([&element]).await;
+                asked.write(Action::Remove(vec![element]), done);
             }
-            Work::Counter => {
-                let (asked, Some(bucket)) = (at(2), bucket(2)) else {
-                    return;
-                };
-                let Ok(counter) = bucket.counter(&name) else {
-                    return;
-                };
-                if reads {
-                    asked.read(counter.get().await.map(Found::Sum));
-                } else {
-                    let by = rng.i64(1..=9);
-                    let done = counter.increment(by).await;
-                    asked.write(Action::Increment(by), done);
-                }
-            }
-            Work::Set => {
-                let (asked, Some(bucket)) = (at(3), bucket(3)) else {
-                    return;
-                };
-                let Ok(set) = bucket.set(&name) else { return };
-                let element = format!("e{}", rng.u64(..ELEMENTS));
-                match (reads, rng.u8(..4)) {
-                    (true, _) => {
-                        let found = set.elements().collect().await;
-                        asked.read(
-                            found.map(|elements| {
-                                Found::Elements(elements.iter().map(text).collect())
-                            }),
-                        );
-                    }
-                    (false, 0) => {
-                        let done = set.remove([&element]).await;
-                        asked.write(Action::Remove(vec![element]), done);
-                    }
-                    (false, _) => {
-                        let done = set.add([&element]).await;
-                        asked.write(Action::Add(vec![element]), done);
-                    }
-                }
-            }
-            Work::Max => {
-                let (asked, Some(bucket)) = (at(4), bucket(4)) else {
-                    return;
-                };
-                let Ok(max) = bucket.max(&name) else { return };
-                if reads {
-                    asked.read(max.get().await.map(Found::Number));
-                } else {
-                    let number = self.numbers.get(key as usize);
-                    let number = number.map_or(0, |number| number.fetch_add(1, Relaxed) + 1);
-                    let done = max.observe(number).await;
-                    asked.write(Action::Observe(number), done);
-                }
+            (false, _) => {
+                let done = set.add([&element]).await;
+                asked.write(Action::Add(vec![element]), done);
             }
         }
+        Some(())
+    }
+
+    async fn max(&self, at: At<'_>, reads: bool, key: u64) -> Option<()> {
+        let (_, bucket) = self.find(at)?;
+        let max = bucket.max(at.key).ok()?;
+        if reads {
+            let asked = self.asked(at);
+            asked.read(max.get().await.map(Found::Number));
+        } else {
+            let number = self.numbers.get(usize::try_from(key).ok()?)?;
+            let number = number.fetch_add(1, Relaxed) + 1;
+            let asked = self.asked(at);
+            let done = max.observe(number).await;
+            asked.write(Action::Observe(number), done);
+        }
+        Some(())
     }
 
     /// A value that there is no other of.
@@ -313,10 +349,7 @@ impl Load {
 /// A request that was made.
 struct Asked<'a> {
     load: &'a Load,
-    group: usize,
-    bucket: usize,
-    key: String,
-    due: Instant,
+    at: At<'a>,
     started: Instant,
 }
 
@@ -343,23 +376,23 @@ impl Asked<'_> {
     }
 
     fn ended(self, action: Action, outcome: Outcome, sent: u32, error: Option<Error>) {
-        let Self {
-            load,
+        let Self { load, at, started } = self;
+        let At {
             group,
-            bucket,
+            session,
+            part,
             key,
             due,
-            started,
-        } = self;
+        } = at;
         let (now, is_read) = (Instant::now(), action == Action::Read);
         let at_us = |at: Instant| micros(at.saturating_duration_since(load.start));
         let name = load.groups.get(group).map(|group| group.name.as_str());
         let phase = format!("{}/{}", *load.phase.borrow(), name.unwrap_or_default());
         let op = Op {
             client: u32::try_from(group).unwrap_or(u32::MAX),
-            session: None,
-            bucket: BUCKETS.get(bucket).map_or("", |(name, ..)| name).to_owned(),
-            key,
+            session,
+            bucket: PARTS.get(part).map_or("", |part| part.name).to_owned(),
+            key: key.to_owned(),
             start_us: at_us(started),
             end_us: at_us(now),
             sent,
@@ -383,10 +416,6 @@ impl Asked<'_> {
 
 fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
-}
-
-fn text(bytes: &Bytes) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
 }
 
 /// The position of one of these, in proportion to their shares.

@@ -12,6 +12,7 @@ pub(crate) mod bundled;
 pub(crate) mod load;
 pub(crate) mod nodes;
 pub(crate) mod observe;
+mod parts;
 pub(crate) mod plan;
 pub(crate) mod recorder;
 pub(crate) mod report;

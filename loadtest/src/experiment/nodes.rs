@@ -2,6 +2,8 @@
 //!
 //! Each node listens where only the relay knows, and is known by its door there. Dropped, the processes are
 //! killed and the folder is removed, whatever happened meanwhile.
+//!
+//! Or somebody else's, that run already: those can be had to stand still, and go on when dropped.
 
 use std::fs::{self, File};
 use std::io;
@@ -15,6 +17,7 @@ use rustix::process::Signal;
 use super::plan::ClusterPlan;
 use crate::cluster::signal;
 use crate::error::LoadError;
+use crate::proc::is_alive;
 
 const CLUSTER: &str = "experiment";
 const USER: &str = "admin";
@@ -34,6 +37,7 @@ pub(crate) struct Nodes {
     program: PathBuf,
     dir: PathBuf,
     keep: bool,
+    cluster_file: PathBuf,
     nodes: Vec<Node>,
 }
 
@@ -42,6 +46,8 @@ struct Node {
     name: String,
     dir: PathBuf,
     child: Option<Child>,
+    /// The process of a node that somebody else started, if it is on this machine.
+    foreign: Option<u32>,
     is_paused: bool,
     clock_ms: i64,
 }
@@ -67,6 +73,7 @@ impl Nodes {
         fs::create_dir_all(&dir).map_err(failed(&dir))?;
         let mut nodes = Self {
             program,
+            cluster_file: dir.join("cluster.toml"),
             dir,
             keep,
             nodes: Vec::new(),
@@ -105,12 +112,32 @@ impl Nodes {
                 name,
                 dir,
                 child: None,
+                foreign: None,
                 is_paused: false,
             });
         }
-        let path = nodes.cluster_file();
-        fs::write(&path, cluster).map_err(failed(&path))?;
+        let path = &nodes.cluster_file;
+        fs::write(path, cluster).map_err(failed(path))?;
         Ok(nodes)
+    }
+
+    /// Nodes that run already, each with its name and its process, if that is on this machine.
+    pub(crate) fn running(file: PathBuf, nodes: Vec<(String, Option<u32>)>) -> Self {
+        let node = |(name, foreign)| Node {
+            name,
+            dir: PathBuf::new(),
+            child: None,
+            foreign,
+            is_paused: false,
+            clock_ms: 0,
+        };
+        Self {
+            program: PathBuf::new(),
+            dir: PathBuf::new(),
+            keep: false,
+            cluster_file: file,
+            nodes: nodes.into_iter().map(node).collect(),
+        }
     }
 
     fn cert(&self, words: &[&str]) -> Result<(), LoadError> {
@@ -135,8 +162,8 @@ impl Nodes {
     }
 
     /// The file with which clients find it.
-    pub(crate) fn cluster_file(&self) -> PathBuf {
-        self.dir.join("cluster.toml")
+    pub(crate) fn cluster_file(&self) -> &Path {
+        &self.cluster_file
     }
 
     /// The names of all nodes, in order.
@@ -146,7 +173,8 @@ impl Nodes {
 
     /// The process of a node, while it has one.
     pub(crate) fn pid(&self, at: usize) -> Option<u32> {
-        self.nodes.get(at)?.child.as_ref().map(Child::id)
+        let node = self.nodes.get(at)?;
+        node.child.as_ref().map(Child::id).or(node.foreign)
     }
 
     /// Starts a node, if it does not run.
@@ -223,14 +251,18 @@ impl Nodes {
 
     /// Has a node stand still, or go on.
     pub(crate) fn pause(&mut self, at: usize, pause: bool) -> Result<(), LoadError> {
+        let pid = self.pid(at);
         let node = self.node(at)?;
-        if let Some(child) = &node.child
-            && node.is_paused != pause
-        {
-            let what = if pause { Signal::STOP } else { Signal::CONT };
-            signal(child.id(), what)?;
-            node.is_paused = pause;
+        if node.is_paused == pause {
+            return Ok(());
         }
+        let Some(pid) = pid else {
+            let node = node.name.clone();
+            return Err(LoadError::NotHere { node });
+        };
+        let what = if pause { Signal::STOP } else { Signal::CONT };
+        signal(pid, what)?;
+        node.is_paused = pause;
         Ok(())
     }
 
@@ -243,6 +275,10 @@ impl Nodes {
             {
                 ended.push(format!("{} ({status})", node.name));
                 node.child = None;
+            }
+            if node.foreign.is_some_and(|pid| !is_alive(pid)) {
+                ended.push(node.name.clone());
+                node.foreign = None;
             }
         }
         ended
@@ -259,10 +295,13 @@ impl Nodes {
 impl Drop for Nodes {
     fn drop(&mut self) {
         for at in 0..self.nodes.len() {
-            // Whatever is left ends with us.
+            // Somebody else's go on, whatever is left of ours ends with us.
+            let _ = self.pause(at, false);
             let _ = self.kill(at);
         }
-        if self.keep {
+        if self.dir.as_os_str().is_empty() {
+            // Nothing of it is ours.
+        } else if self.keep {
             eprintln!("the nodes' files are in {}", self.dir.display());
         } else if let Err(error) = fs::remove_dir_all(&self.dir) {
             eprintln!("dunlin-loadtest: {} stays: {error}", self.dir.display());

@@ -27,6 +27,8 @@ use dunlin_relay::{LinkRule, Place};
 
 /// Nodes, and groups of clients, at most.
 const PLACES_MAX: usize = 64;
+/// Sessions of a group of clients, at most.
+const SESSIONS_MAX: u32 = 1_000;
 /// Partitions of a cluster, at most.
 const PARTITIONS_MAX: u16 = 4096;
 
@@ -131,6 +133,24 @@ pub(crate) struct Mix {
     pub(crate) set: u32,
     /// Numbers that only grow: what is read of them tells how stale reads are.
     pub(crate) max: u32,
+    /// Fields of maps: a register, a counter and a set in each.
+    pub(crate) map: u32,
+}
+
+impl Mix {
+    fn sum(self) -> u32 {
+        let Self {
+            register,
+            blind,
+            lww,
+            counter,
+            set,
+            max,
+            map,
+        } = self;
+        let shares = [register, blind, lww, counter, set, max, map];
+        shares.into_iter().fold(0, u32::saturating_add)
+    }
 }
 
 impl Default for Mix {
@@ -142,6 +162,7 @@ impl Default for Mix {
             counter: 2,
             set: 2,
             max: 2,
+            map: 2,
         }
     }
 }
@@ -192,6 +213,9 @@ pub(crate) struct ClientsPlan {
     /// How much of the load it makes, beside the others.
     #[serde(default = "one")]
     pub(crate) share: u32,
+    /// So many sessions make its requests; with none, each request is by itself.
+    #[serde(default)]
+    pub(crate) sessions: u32,
 }
 
 fn one() -> u32 {
@@ -297,6 +321,7 @@ impl Plan {
             plan.clients.push(ClientsPlan {
                 name: "clients".to_owned(),
                 share: 1,
+                sessions: 0,
             });
         }
         plan.check()?;
@@ -344,18 +369,16 @@ impl Plan {
             mix,
             ..
         } = &self.load;
-        let Mix {
-            register,
-            blind,
-            lww,
-            counter,
-            set,
-            max,
-        } = *mix;
-        if *rate == 0 || *keys == 0 || register + blind + lww + counter + set + max == 0 {
+        if *rate == 0 || *keys == 0 || mix.sum() == 0 {
             return Err(wrong("the load has no rate, no keys or no kind"));
         }
         is_share("reads", *reads)?;
+        if let Some(clients) = self.clients.iter().find(|c| c.sessions > SESSIONS_MAX) {
+            let ClientsPlan { name, sessions, .. } = clients;
+            return Err(wrong(format!(
+                "{name} have {sessions} sessions; there are at most {SESSIONS_MAX}"
+            )));
+        }
         let mut names = BTreeSet::new();
         for name in self.place_names() {
             if !names.insert(name.clone()) {
@@ -396,6 +419,51 @@ impl Plan {
             }
         }
         Ok(())
+    }
+
+    /// The same plan for a cluster that runs already: its nodes, in the order of their names, are `n1`, `n2`, ….
+    pub(crate) fn on_running(
+        mut self,
+        nodes: usize,
+        replicas: u8,
+        partitions: u16,
+    ) -> Result<Self, PlanError> {
+        if self.cluster.spares > 0 || !self.cluster.clocks_ms.is_empty() {
+            return Err(wrong(
+                "a cluster that runs has no spares, and its clocks can't be set",
+            ));
+        }
+        self.cluster = ClusterPlan {
+            nodes,
+            replicas,
+            partitions,
+            ..ClusterPlan::default()
+        };
+        self.check()?;
+        for phase in &self.phases {
+            let changes = [
+                (&phase.kill, "killed"),
+                (&phase.wipe, "wiped"),
+                (&phase.restart, "restarted"),
+                (&phase.join, "made to join"),
+                (&phase.leave, "made to leave"),
+            ];
+            if let Some((_, what)) = changes.iter().find(|(names, _)| !names.is_empty()) {
+                return Err(wrong(format!(
+                    "phase {:?}: nodes that somebody else started can't be {what}; they can stand still (pause)",
+                    phase.name
+                )));
+            }
+            let between_nodes = |change: &WayChange| change.from.0 < nodes && change.to.0 < nodes;
+            if self.rules_of(phase)?.iter().any(between_nodes) {
+                return Err(wrong(format!(
+                    "phase {:?}: what nodes of a running cluster say to each other does not go through the relay; \
+                     only the ways between clients and nodes can be cut or bad",
+                    phase.name
+                )));
+            }
+        }
+        Ok(self)
     }
 
     /// How long the phases take together.
@@ -542,6 +610,24 @@ mod tests {
         let rules = plan.rules_of(&plan.phases[0]).unwrap();
         assert_eq!(rules.len(), 8);
         assert!(rules.iter().all(|change| change.rule.loss == 0.1));
+    }
+
+    #[test]
+    fn on_a_cluster_that_runs_only_clients_are_cut_off_and_nodes_stand_still() {
+        let on_five = |phase: &str| plan(phase).unwrap().on_running(5, 3, 64);
+        let taken = on_five("split = [[\"left\"], [\"n1\"]]\npause = [\"n2\"]").unwrap();
+        assert_eq!(taken.nodes(), 5);
+        for (phase, part) in [
+            ("kill = [\"n1\"]", "killed"),
+            ("join = [\"n3\"]", "join"),
+            ("split = [[\"n1\", \"left\"], [\"n2\"]]", "relay"),
+            ("bad = [{ between = [\"n1\"], loss = 0.5 }]", "relay"),
+        ] {
+            let error = on_five(phase).unwrap_err().to_string();
+            assert!(error.contains(part), "{part} is not in {error}");
+        }
+        let error = plan("pause = [\"n3\"]").unwrap().on_running(2, 2, 64);
+        assert!(error.unwrap_err().to_string().contains("n3"));
     }
 
     #[test]

@@ -8,27 +8,28 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use dunlin_client::{BucketDefaults, Client, Durability, NodeId, Options, Quorum};
-use dunlin_history::{
-    Action, FORMAT as HISTORY_FORMAT, Found, Header, Op, Outcome, verdict_of_file,
-};
+use dunlin_history::{Action, FORMAT as HISTORY_FORMAT, Header, Op, Outcome, verdict_of_file};
+use tokio::net::lookup_host;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-use super::load::{BUCKETS, Group, Load};
+use super::load::{Group, Load};
 use super::nodes::Nodes;
 use super::observe::{Observer, Rest};
+use super::parts::{BUCKETS, PARTS, open};
 use super::plan::{Phase, Plan};
 use super::recorder::{Ended, Recorder};
 use super::result::{Convergence, FORMAT, PhaseResult, RunResult, Verdict};
 use super::stage::Stage;
 use super::staleness::Expectation;
 use crate::error::LoadError;
+use crate::proc;
 use dunlin_relay::{Place, Relay, free_addresses};
 
 /// How long nodes may take to start, and to become quiet after everything healed.
@@ -43,14 +44,25 @@ const FINAL_READ_MAX: Duration = Duration::from_secs(10);
 /// Where things are.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
-    /// The nodes' program.
-    pub(crate) dunlin: PathBuf,
-    /// Where the nodes' files are while it runs.
-    pub(crate) work: PathBuf,
-    /// Whether they stay.
-    pub(crate) keep: bool,
+    pub(crate) on: On,
     /// Where history, result and report are written.
     pub(crate) out: PathBuf,
+}
+
+/// On what a plan is carried out.
+#[derive(Clone, Debug)]
+pub(crate) enum On {
+    /// A cluster of its own.
+    Own {
+        /// The nodes' program.
+        dunlin: PathBuf,
+        /// Where the nodes' files are while it runs.
+        work: PathBuf,
+        /// Whether they stay.
+        keep: bool,
+    },
+    /// The one that this file describes.
+    Running(PathBuf),
 }
 
 /// The history of a run, in its folder.
@@ -64,49 +76,49 @@ pub(crate) async fn run(
 ) -> Result<RunResult, LoadError> {
     let began_at = SystemTime::now().duration_since(UNIX_EPOCH);
     let began_at = began_at.map_or(0, |since| since.as_secs());
-    fs::create_dir_all(&settings.out).map_err(file(&settings.out))?;
-    let versions = versions(&settings.dunlin);
-    let count = u16::try_from(plan.nodes()).unwrap_or(u16::MAX);
-    let listening = free_addresses(count).map_err(LoadError::Runtime)?;
     let groups = plan.clients.len();
-    let relay = Relay::start(&listening, groups + 1, plan.load.seed).map_err(LoadError::Runtime)?;
+    let (plan, relay, mut nodes) = match &settings.on {
+        On::Own { dunlin, work, keep } => {
+            let (relay, nodes) = own(&plan, dunlin, work, *keep)?;
+            (plan, relay, nodes)
+        }
+        On::Running(file) => running(plan, file).await?,
+    };
+    fs::create_dir_all(&settings.out).map_err(file(&settings.out))?;
     let observer_at = Place(plan.nodes() + groups);
-    let mut nodes = Nodes::create(
-        settings.dunlin.clone(),
-        settings.work.clone(),
-        settings.keep,
-        &plan.cluster,
-        &listening,
-        relay.addresses(),
-    )?;
-    for at in 0..plan.nodes() {
-        nodes.start(at)?;
-    }
     let admin = first_client(&mut nodes, &relay, observer_at).await?;
+    let versions = versions(&admin).await;
+    // Somebody else's cluster may have buckets of the usual names.
+    let prefix = match &settings.on {
+        On::Own { .. } => String::new(),
+        On::Running(_) => format!("experiment-{began_at}-{}-", std::process::id()),
+    };
     let start = Instant::now();
     let observer = Observer::new(&admin, start);
     wait_until_quiet(&observer, &admin, START_MAX).await?;
-    for (name, _, kind) in BUCKETS {
+    for (name, kind) in BUCKETS {
         let defaults = BucketDefaults {
             r: Quorum::Majority,
             w: Quorum::Majority,
             dw: None,
             durability: Durability::Synced,
         };
-        let created = admin.create_bucket(name, kind, defaults).await;
+        let created = admin
+            .create_bucket(&format!("{prefix}{name}"), kind, defaults)
+            .await;
         created.map_err(LoadError::request("creating a bucket"))?;
     }
     let options = options(&plan);
     let mut opened = Vec::new();
     for (at, clients) in plan.clients.iter().enumerate() {
         let client = connect(&nodes, &relay, Place(plan.nodes() + at), START_MAX).await?;
-        let group = Group::open(clients.name.clone(), clients.share, &client, &options).await;
+        let group = Group::open(clients, &client, &options, &prefix).await;
         opened.push(group.map_err(LoadError::request("opening a bucket"))?);
     }
     let path = settings.out.join(HISTORY);
     let _ = fs::remove_file(&path);
     let (recorder, recording) =
-        Recorder::start(&path, &header(&plan), groups).map_err(file(&path))?;
+        Recorder::start(&path, &header(&plan, &nodes), groups).map_err(file(&path))?;
     let (phase_now, phase_seen) = watch::channel(String::new());
     let (pids, pids_seen) = watch::channel(Vec::new());
     let (stop, stopped) = watch::channel(false);
@@ -159,7 +171,7 @@ pub(crate) async fn run(
             repaired_bytes: rest.repaired_bytes.saturating_sub(before.repaired_bytes),
             hints: rest.hints.saturating_sub(before.hints),
         };
-        let unreadable = final_reads(&plan, &admin, start, &recorder).await?;
+        let unreadable = final_reads(&plan, &admin, start, &recorder, &prefix).await?;
         let partitions_differ = partitions_that_differ(&admin).await?;
         Ok::<_, LoadError>((spans, convergence, unreadable, partitions_differ))
     };
@@ -169,6 +181,14 @@ pub(crate) async fn run(
         stop.send_replace(true);
         done
     });
+    if let On::Running(_) = settings.on {
+        for (name, _) in BUCKETS {
+            let bucket = format!("{prefix}{name}");
+            if let Err(error) = admin.drop_bucket(&bucket).await {
+                eprintln!("dunlin-loadtest: bucket {bucket} stays: {error}");
+            }
+        }
+    }
     let (spans, convergence, unreadable, partitions_differ) = work?;
     let rtt_us = round_trips(&admin).await;
     drop(recorder);
@@ -224,6 +244,58 @@ pub(crate) async fn run(
     })
 }
 
+/// Starts a cluster, each node behind its doors.
+fn own(plan: &Plan, dunlin: &Path, work: &Path, keep: bool) -> Result<(Relay, Nodes), LoadError> {
+    let count = u16::try_from(plan.nodes()).unwrap_or(u16::MAX);
+    let listening = free_addresses(count).map_err(LoadError::Runtime)?;
+    let relay = relay(plan, &listening)?;
+    let mut nodes = Nodes::create(
+        dunlin.to_owned(),
+        work.to_owned(),
+        keep,
+        &plan.cluster,
+        &listening,
+        relay.addresses(),
+    )?;
+    for at in 0..plan.nodes() {
+        nodes.start(at)?;
+    }
+    Ok((relay, nodes))
+}
+
+/// Finds the nodes of a cluster that runs. Only clients of this program get doors.
+async fn running(plan: Plan, file: &Path) -> Result<(Plan, Relay, Nodes), LoadError> {
+    let scout = Client::builder().cluster_file(file).connect().await?;
+    let layout = scout.layout();
+    let mut known: Vec<(String, String)> = scout
+        .nodes()
+        .into_iter()
+        .map(|view| (view.node.to_string(), view.address))
+        .collect();
+    // As people count: n2 before n10.
+    known.sort_by(|(a, _), (b, _)| (a.len(), a).cmp(&(b.len(), b)));
+    let plan = plan.on_running(known.len(), layout.replicas(), layout.partitions().get())?;
+    let (mut addresses, mut processes) = (Vec::new(), Vec::new());
+    for (node, address) in known {
+        let found = lookup_host(&address).await;
+        let Some(at) = found.ok().and_then(|mut found| found.next()) else {
+            return Err(LoadError::NoAddress { node, address });
+        };
+        let is_here = at.ip().is_loopback();
+        let process = is_here.then(|| proc::process_of_port(at.port())).flatten();
+        addresses.push(at);
+        processes.push((node, process));
+    }
+    scout.close().await;
+    let relay = relay(&plan, &addresses)?;
+    Ok((plan, relay, Nodes::running(file.to_owned(), processes)))
+}
+
+/// A relay with doors for every group of clients, and for who looks at the nodes.
+fn relay(plan: &Plan, listening: &[SocketAddr]) -> Result<Relay, LoadError> {
+    Relay::start(listening, plan.clients.len() + 1, plan.load.seed).map_err(LoadError::Runtime)
+}
+
 /// The first client: the nodes may take a moment, or end.
 async fn first_client(nodes: &mut Nodes, relay: &Relay, place: Place) -> Result<Client, LoadError> {
     let began = Instant::now();
@@ -265,18 +337,18 @@ fn options(plan: &Plan) -> Options {
     }
 }
 
-fn header(plan: &Plan) -> Header {
+fn header(plan: &Plan, nodes: &Nodes) -> Header {
     let clocks = &plan.cluster.clocks_ms;
     let (first, last) = (clocks.values().min(), clocks.values().max());
     let apart = last.copied().unwrap_or(0).max(0) - first.copied().unwrap_or(0).min(0);
     Header {
         format: HISTORY_FORMAT,
         owners: plan.cluster.replicas,
-        buckets: BUCKETS
-            .map(|(name, kind, _)| (name.to_owned(), kind))
-            .into(),
-        // Of processes on one machine.
-        clock_skew_us: Some(apart.unsigned_abs() * 1000),
+        buckets: PARTS.map(|part| (part.name.to_owned(), part.kind)).into(),
+        // Of processes on one machine; nobody bounds it on several.
+        clock_skew_us: (0..plan.nodes())
+            .all(|at| nodes.pid(at).is_some())
+            .then_some(apart.unsigned_abs() * 1000),
     }
 }
 
@@ -312,28 +384,32 @@ async fn final_reads(
     admin: &Client,
     start: Instant,
     recorder: &Recorder,
+    prefix: &str,
 ) -> Result<u64, LoadError> {
     let patient = Options::new().r(Quorum::All).timeout(FINAL_READ_MAX);
     let client = admin.with_options(patient);
     let at_us = || u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
     let mut unreadable = 0;
-    for (name, ..) in BUCKETS {
-        let bucket = client.bucket(name).await;
-        let bucket = bucket.map_err(LoadError::request("opening a bucket"))?;
+    let buckets = open(&client, prefix).await;
+    let buckets = buckets.map_err(LoadError::request("opening a bucket"))?;
+    for part in PARTS {
         for key in 0..plan.load.keys {
             let key = format!("k{key}");
             let start_us = at_us();
-            let found = read(&bucket, name, &key).await;
+            let found = part.read(&buckets, &key).await;
             unreadable += u64::from(found.is_err());
             let op = Op {
                 client: u32::MAX,
                 session: None,
-                bucket: name.to_owned(),
+                bucket: part.name.to_owned(),
                 key,
                 action: Action::Read,
                 start_us,
                 end_us: at_us(),
-                outcome: found.map_or(Outcome::NotApplied, Outcome::Read),
+                outcome: match found {
+                    Ok(Some(found)) => Outcome::Read(found),
+                    Ok(None) | Err(_) => Outcome::NotApplied,
+                },
                 sent: 1,
                 node: None,
                 w: None,
@@ -351,32 +427,6 @@ async fn final_reads(
         }
     }
     Ok(unreadable)
-}
-
-async fn read(
-    bucket: &dunlin_client::Bucket,
-    kind: &str,
-    key: &str,
-) -> Result<Found, dunlin_client::Error> {
-    let text = |bytes: &dunlin_client::Bytes| String::from_utf8_lossy(bytes).into_owned();
-    Ok(match kind {
-        "register" => {
-            let found = bucket.register(key)?.get().await?;
-            Found::Values(
-                found
-                    .iter()
-                    .flat_map(|s| s.values.iter().map(text))
-                    .collect(),
-            )
-        }
-        "lww" => Found::Values(bucket.lww(key)?.get().await?.iter().map(text).collect()),
-        "counter" => Found::Sum(bucket.counter(key)?.get().await?),
-        "set" => {
-            let elements = bucket.set(key)?.elements().collect().await?;
-            Found::Elements(elements.iter().map(text).collect())
-        }
-        _ => Found::Number(bucket.max(key)?.get().await?),
-    })
 }
 
 async fn partitions_that_differ(admin: &Client) -> Result<u64, LoadError> {
@@ -468,14 +518,17 @@ fn aside(words: &str) -> String {
     }
 }
 
-fn versions(dunlin: &Path) -> BTreeMap<&'static str, String> {
-    let said = Command::new(dunlin).arg("--version").output();
-    let said = said.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
+async fn versions(admin: &Client) -> BTreeMap<&'static str, String> {
+    let mut said = std::collections::BTreeSet::new();
+    for node in names_in(admin) {
+        said.extend(admin.status(node).await.map(|status| status.version));
+    }
+    let said: Vec<String> = said.into_iter().collect();
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let cores = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
     BTreeMap::from([
         ("dunlin-loadtest", env!("CARGO_PKG_VERSION").to_owned()),
-        ("dunlin", said.unwrap_or_else(|error| error.to_string())),
+        ("dunlin", said.join(", ")),
         ("kernel", kernel.trim().to_owned()),
         ("cores", cores.to_string()),
     ])
