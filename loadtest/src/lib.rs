@@ -15,6 +15,7 @@
 //!
 //! Loads of one's choice are in `run/`: the same engine, in processes of its own. Experiments are in
 //! `experiment/`. `docs/loadtest.md` is about both.
+//! With [`contest`] other stores are measured the same way.
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -29,6 +30,7 @@ use crate::report::Report;
 mod args;
 mod cluster;
 mod commands;
+pub mod contest;
 mod dev;
 mod error;
 mod experiment;

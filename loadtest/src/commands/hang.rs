@@ -268,7 +268,8 @@ pub(crate) async fn run(args: &HangArgs) -> Result<Report, LoadError> {
     let pace = Pace::Closed {
         in_flight: args.in_flight.into(),
     };
-    let loading = measured(&checked, &pace, &load, args.seed, &nodes);
+    let processes: Vec<u32> = nodes.iter().map(|node| node.pid).collect();
+    let loading = measured(&checked, &pace, &load, args.seed, &processes);
     let (_, played) = tokio::join!(loading, script);
     played?;
     let equal_after = cluster.wait_until_equal(START_MAX).await?;

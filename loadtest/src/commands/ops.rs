@@ -146,6 +146,7 @@ pub(crate) async fn run(args: &OpsArgs) -> Result<Report, LoadError> {
         loads.push((mix, Arc::new(work)));
     }
     let nodes = cluster.nodes().unwrap_or_default();
+    let processes: Vec<u32> = nodes.iter().map(|node| node.pid).collect();
     let mut figures: BTreeMap<Mix, Figures> = BTreeMap::new();
     let pace = match args.open_rate {
         Some(rate) => Pace::Open {
@@ -164,7 +165,7 @@ pub(crate) async fn run(args: &OpsArgs) -> Result<Report, LoadError> {
                 .seed
                 .wrapping_add(u64::from(round) * 100 + *mix as u64);
             let before = cluster.statuses().await?;
-            let (tally, spent) = measured(work, &pace, &args.load, seed, &nodes).await;
+            let (tally, spent) = measured(work, &pace, &args.load, seed, &processes).await;
             let after = cluster.statuses().await?;
             tally.complain(mix.name());
             let figures = figures.entry(*mix).or_default();

@@ -6,7 +6,6 @@ use tokio::time::{Instant, sleep_until};
 
 use super::{Ended, Meter, Pace, Reason, Record, Spent, Stop, Tally, Work, lock, put_on};
 use crate::args::LoadArgs;
-use crate::cluster::Node;
 
 /// Loads for the warm-up, then for the measurement. Of a closed loop, what ended within the measurement
 /// counts; of an open one, what was due within it, however late it was answered.
@@ -15,7 +14,7 @@ pub(crate) async fn measured<W: Work>(
     pace: &Pace,
     load: &LoadArgs,
     seed: u64,
-    nodes: &[Node],
+    servers: &[u32],
 ) -> (Tally, Spent) {
     let stop = Stop::default();
     if !load.warm_up.is_zero() {
@@ -27,7 +26,7 @@ pub(crate) async fn measured<W: Work>(
         tally: Tally::default(),
         until: matches!(pace, Pace::Closed { .. }).then_some(end),
     }));
-    let meter = Meter::start(nodes);
+    let meter = Meter::of_processes(servers.to_vec(), vec![std::process::id()]);
     let metered = async {
         sleep_until(end).await;
         meter.read()

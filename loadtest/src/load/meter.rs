@@ -41,7 +41,11 @@ impl Meter {
 
     /// From now on, for these nodes, and these processes as their clients.
     pub(crate) fn of(nodes: &[Node], clients: Vec<u32>) -> Self {
-        let nodes: Vec<u32> = nodes.iter().map(|node| node.pid).collect();
+        Self::of_processes(nodes.iter().map(|node| node.pid).collect(), clients)
+    }
+
+    /// From now on, for processes of any program.
+    pub(crate) fn of_processes(nodes: Vec<u32>, clients: Vec<u32>) -> Self {
         Self {
             servers: cpu(&nodes),
             client: cpu(&clients),
