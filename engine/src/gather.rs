@@ -357,6 +357,9 @@ impl Shard {
         } else if nobody_left(&gather) && enough_owners && shown > 0 && owners + shown >= needed {
             let from = gather.hints.iter().filter(|(_, events)| !events.is_empty());
             Some(from.map(|(node, _)| *node).collect())
+        } else if nobody_left(&gather) && owners > 0 && gather.then.is_write() {
+            // An owner that is there and does not count, such as one that is refilled, is as good as away.
+            Some(Vec::new())
         } else {
             None
         };
@@ -597,6 +600,10 @@ impl GatherOp {
 }
 
 impl Then {
+    fn is_write(&self) -> bool {
+        matches!(self, Self::Write(_))
+    }
+
     fn origin(&self) -> Origin {
         match self {
             Self::Show(origin, _) => *origin,

@@ -19,8 +19,6 @@ use crate::world::World;
 /// Messages one after the other of the longest operation: to a node, on to an owner, to the other owners and
 /// back to read what is there, once more to make sure, again to write it, and the answer by the same way.
 const HOPS_MAX: u64 = 10;
-/// How often clocks are compared, usually.
-const REPAIR_EVERY_MS: u64 = 1_000;
 /// What a node takes to come to all that waits for it.
 const HANDLING_US: u64 = 20_000;
 
@@ -40,10 +38,7 @@ impl Options {
         let heard_ms = engine.unreachable_after_ms + 2 * engine.ping_every_ms;
         let membership = &engine.membership;
         let found_ms = membership.join_max_ms + 2 * membership.announce_down_every_ms;
-        // A removal reads at the R of its bucket, and an owner that is refilled counts for none of it: where
-        // clocks are compared late, that takes so much longer.
-        let filled_ms = 4 * engine.repair_every_ms.saturating_sub(REPAIR_EVERY_MS);
-        (heard_ms + found_ms + filled_ms) * 1_000 + self.patience_us()
+        (heard_ms + found_ms) * 1_000 + self.patience_us()
     }
 }
 
