@@ -129,6 +129,7 @@ impl World {
             session,
         });
         let from = self.nodes.len() + client;
+        let node = self.reached(from, node);
         for delay in self.network.send(self.now, from, node, false) {
             let request = request.clone();
             let life = self.nodes[node].life;

@@ -7,6 +7,7 @@ use dunlin_protocol::status::StorageState;
 use dunlin_storage::DiskSpace;
 
 use crate::network::Shape;
+use crate::operator::Standing;
 use crate::options::{FaultWeights, below, chance, pick, stream, up_to};
 use crate::queue::Event;
 use crate::world::World;
@@ -66,6 +67,7 @@ enum Fault {
     Rot,
     LostBlock,
     Restore,
+    Clone,
     Trap,
     Unreadable,
     SlowDisk,
@@ -98,7 +100,8 @@ impl World {
         let _wait_before_it = rng.u64(..);
         if let Some(fault) = self.draw_fault(&mut rng) {
             let node = below(&mut rng, self.nodes.len());
-            let happens = !is_spared && self.options.overrides.lets_happen(number);
+            let is_ghost = self.nodes[node].standing == Standing::Ghost;
+            let happens = !is_spared && !is_ghost && self.options.overrides.lets_happen(number);
             let but = if happens { "" } else { ", left out" };
             self.trace.say(
                 self.now,
@@ -127,6 +130,7 @@ impl World {
             rot,
             lost_block,
             restore,
+            clone,
             trap,
             unreadable,
             slow_disk,
@@ -147,6 +151,7 @@ impl World {
             (Fault::Rot, rot),
             (Fault::LostBlock, lost_block),
             (Fault::Restore, restore),
+            (Fault::Clone, clone),
             (Fault::Trap, trap),
             (Fault::Unreadable, unreadable),
             (Fault::SlowDisk, slow_disk),
@@ -254,6 +259,7 @@ impl World {
                 self.pause(node, all_ms * rng.u64(1_000..1_500));
             }
             Fault::Restore => self.back_up_or_restore(node, lasts),
+            Fault::Clone => self.clone_disk(node, lasts, rng),
         }
     }
 
@@ -327,6 +333,7 @@ impl Fault {
             Self::Rot => b"rot",
             Self::LostBlock => b"lost block",
             Self::Restore => b"restore",
+            Self::Clone => b"clone",
             Self::Trap => b"trap",
             Self::Unreadable => b"unreadable",
             Self::SlowDisk => b"slow disk",

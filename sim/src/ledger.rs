@@ -53,6 +53,8 @@ pub(crate) struct Minted {
     /// The request that it answers.
     pub(crate) op: OpId,
     /// The node that coordinated it.
+    pub(crate) by: NodeId,
+    /// The place at which that was then.
     pub(crate) node: usize,
     /// When.
     pub(crate) at: u64,
@@ -84,7 +86,7 @@ impl Ledger {
     pub(crate) fn mint(
         &mut self,
         at: u64,
-        node: usize,
+        (by, node): (NodeId, usize),
         op: OpId,
         events: &[RowEvent],
         layouts: &Arc<ActiveLayouts>,
@@ -102,6 +104,7 @@ impl Ledger {
                 row: key.clone(),
                 event: event.clone(),
                 op,
+                by,
                 node,
                 at,
                 layouts: Arc::clone(layouts),

@@ -18,13 +18,14 @@
 //! In about half of the seeds clients choose nodes, repeat and hedge by the rules of the client library, see
 //! `routing.rs`. In about half operators change the layout meanwhile, see `operator.rs`. In some
 //! of the others rows rot on the disk, see `rot.rs`, blocks of it are lost, see `lost_block.rs`, and disks
-//! come back older than they were, see `restore.rs`. Two reports watch calm clusters: `size.rs` and `absence.rs`.
+//! come back older than they were, see `restore.rs`, or are cloned, see `clone.rs`. Two reports watch calm clusters: `size.rs` and `absence.rs`.
 //!
 //! What it does not do: a transport that loses a stream and its order is the only one there is.
 
 mod absence;
 mod check;
 mod clients;
+mod clone;
 mod durable;
 mod fault_set;
 mod faults;

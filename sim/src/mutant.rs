@@ -19,6 +19,8 @@ pub enum Mutant {
     AckBeforeCommit,
     /// Nobody says what it remembers of another's store.
     RecallSilent,
+    /// A process that was told of its successor goes on.
+    GhostStays,
     /// A node draws the same actors at each start, whatever was lost before.
     ActorReused,
     /// A fallback's hint is acknowledged as an owner's copy.
@@ -103,10 +105,11 @@ pub enum Mutant {
 
 impl Mutant {
     /// Every mutant.
-    pub const ALL: [Self; 43] = [
+    pub const ALL: [Self; 44] = [
         Self::ReplacesDropped,
         Self::AckBeforeCommit,
         Self::RecallSilent,
+        Self::GhostStays,
         Self::ActorReused,
         Self::HintAsOwner,
         Self::LogSkipped,
@@ -155,6 +158,7 @@ impl Mutant {
             Self::ReplacesDropped => "replaces-dropped",
             Self::AckBeforeCommit => "ack-before-commit",
             Self::RecallSilent => "recall-silent",
+            Self::GhostStays => "ghost-stays",
             Self::ActorReused => "actor-reused",
             Self::HintAsOwner => "hint-as-owner",
             Self::LogSkipped => "log-skipped",
@@ -213,6 +217,7 @@ impl Mutant {
             | Self::SalvageDenied => Checker::Survival,
             Self::ForwardTwice | Self::RepeatsAll => Checker::Counters,
             Self::AlwaysSame | Self::AmnesiaDenied | Self::RetiredEarly => Checker::Freshness,
+            Self::GhostStays => Checker::Twins,
             Self::HintsStuck => Checker::Drain,
             Self::HintsConfirmedEarly => Checker::Hints,
             Self::ClocksInflated => Checker::Log,
@@ -280,6 +285,7 @@ impl Mutant {
         options.network.news_lost_permille = 0;
         let faults = &mut options.faults;
         (faults.amnesia, faults.wipe, faults.restore) = (0, 0, 0);
+        faults.clone = 0;
         (faults.rot, faults.lost_block) = (0, 0);
         options.layouts = self.layouts();
         if options.layouts.is_some() {
@@ -295,6 +301,14 @@ impl Mutant {
                 *faults = FaultWeights {
                     stop: 2,
                     restore: 1,
+                    ..FaultWeights::NONE
+                };
+            }
+            Self::GhostStays => {
+                options.run_ms = 8_000;
+                options.fault_every_ms = 150;
+                *faults = FaultWeights {
+                    clone: 1,
                     ..FaultWeights::NONE
                 };
             }

@@ -78,7 +78,7 @@ impl Network {
         to: usize,
         repeatable: bool,
     ) -> impl Iterator<Item = u64> + use<> {
-        let is_cut = self.splits.values().any(|cut| cut.contains(&(from, to)));
+        let is_cut = self.is_cut(from, to);
         let link = self.link(from, to);
         // Drawn in any case, so that a split changes nothing of what comes after it.
         let is_lost = chance(&mut link.rng, link.options.loss_permille);
@@ -138,16 +138,29 @@ impl Network {
             Shape::Bridge => side[from] != side[to] && from != bridge && to != bridge,
             Shape::Link => from == a && to == b,
         };
+        self.cut(places, is_cut)
+    }
+
+    /// Cuts these links; returns the name of the split.
+    pub(crate) fn cut(&mut self, places: usize, is_cut: impl Fn(usize, usize) -> bool) -> u64 {
         let all = (0..places).flat_map(|from| (0..places).map(move |to| (from, to)));
-        let cut = all.filter(|(from, to)| is_cut(*from, *to)).collect();
+        self.add(all.filter(|(from, to)| is_cut(*from, *to)).collect())
+    }
+
+    fn add(&mut self, cut: BTreeSet<(usize, usize)>) -> u64 {
         self.next_split += 1;
         self.splits.insert(self.next_split, cut);
         self.next_split
     }
 
-    /// Whether no link is cut.
-    pub(crate) fn is_whole(&self) -> bool {
-        self.splits.is_empty()
+    /// Whether a link carries nothing.
+    pub(crate) fn is_cut(&self, from: usize, to: usize) -> bool {
+        self.splits.values().any(|cut| cut.contains(&(from, to)))
+    }
+
+    /// Whether no link is cut, but for those of one split.
+    pub(crate) fn is_whole_but(&self, split: Option<u64>) -> bool {
+        self.splits.keys().all(|name| Some(*name) == split)
     }
 
     pub(crate) fn heal(&mut self, split: u64) {

@@ -75,6 +75,8 @@ pub(crate) enum Standing {
     },
     /// It has handed over all it had, and was switched off.
     Retired,
+    /// Its disk was cloned, and somebody else has its place. It does not start again.
+    Ghost,
 }
 
 /// One operator.
@@ -86,8 +88,9 @@ pub(crate) struct Operator {
 impl World {
     /// The nodes that may be asked: all but those that are gone for good.
     pub(crate) fn asked_nodes(&self) -> Vec<usize> {
-        let serving = |at: &usize| self.nodes[*at].standing != Standing::Retired;
-        (0..self.nodes.len()).filter(serving).collect()
+        let gone = [Standing::Retired, Standing::Ghost];
+        let asked = |at: &usize| !gone.contains(&self.nodes[*at].standing);
+        (0..self.nodes.len()).filter(asked).collect()
     }
 
     /// The nodes that run, or will again by themselves.
@@ -338,7 +341,7 @@ impl World {
     pub(crate) fn bring_back_members(&mut self) {
         for node in 0..self.nodes.len() {
             let returns = match self.nodes[node].standing {
-                Standing::Serving => continue,
+                Standing::Serving | Standing::Ghost => continue,
                 Standing::Dead { returns } => returns,
                 // A change that was staged before had it join again.
                 Standing::Retired => false,

@@ -171,6 +171,8 @@ pub struct FaultWeights {
     pub lost_block: u64,
     /// A disk is put back to an older state.
     pub restore: u64,
+    /// A disk is cloned, and the copy is started beside it.
+    pub clone: u64,
     /// A process or its machine dies at a step of its writer.
     pub trap: u64,
     /// Rows can't be read, though they are sound.
@@ -242,6 +244,7 @@ impl Options {
                 rot: crate::rot::draw(seed),
                 lost_block: crate::lost_block::draw(seed),
                 restore: crate::restore::draw(seed),
+                clone: crate::clone::draw(seed),
                 ..FaultWeights::draw_more(seed)
             },
             skew_ms_max: *pick(rng, &[0, 5, 100, 240, 240]),
@@ -318,7 +321,7 @@ impl Options {
         if overrides.faithful_disks || (self.layouts.is_some() && self.replicas < 3) {
             self.faults.amnesia = 0;
             self.faults.wipe = 0;
-            self.faults.restore = 0;
+            (self.faults.restore, self.faults.clone) = (0, 0);
             self.left_out.push(match overrides.faithful_disks {
                 true => "lost disks: not wanted",
                 false => {
@@ -358,6 +361,7 @@ impl Options {
         }
         crate::lost_block::adapt(self);
         crate::restore::adapt(self);
+        crate::clone::adapt(self);
         self.promised = Promised {
             operations_max: self.engine.operations_max,
             commits_waiting_max: self.engine.commits_waiting_max,
@@ -433,6 +437,7 @@ impl FaultWeights {
         rot: 0,
         lost_block: 0,
         restore: 0,
+        clone: 0,
         trap: 0,
         unreadable: 0,
         slow_disk: 0,

@@ -33,6 +33,13 @@ impl Pace {
         !self.holds(now)
     }
 
+    /// All that waits happens at another place.
+    pub(crate) fn move_to(&mut self, from: usize, to: usize) {
+        self.waiting
+            .iter_mut()
+            .for_each(|event| event.move_to(from, to));
+    }
+
     /// A process starts: what came to the one before is void, and it is not stopped.
     pub(crate) fn starts(&mut self) {
         self.paused_until = 0;

@@ -257,6 +257,9 @@ impl World {
         self.trace
             .add(self.now, node, "crash", &(lost as u64).to_be_bytes());
         self.count("crashes");
+        if self.nodes[node].standing == Standing::Ghost {
+            self.ghost_ended(node);
+        }
     }
 
     /// A disk has lost what it had synced: notes what no disk holds any more.

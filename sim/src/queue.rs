@@ -86,11 +86,47 @@ impl Queue {
         self.due.push(Reverse(Due { at, order, event }));
     }
 
+    /// What is to happen at one place happens at another.
+    pub(crate) fn move_all(&mut self, from: usize, to: usize) {
+        let mut due = std::mem::take(&mut self.due).into_vec();
+        for Reverse(due) in &mut due {
+            due.event.move_to(from, to);
+        }
+        self.due = due.into();
+    }
+
     /// What is to happen first, and when, if that is no later than this.
     pub(crate) fn take(&mut self, until: u64) -> Option<(u64, Event)> {
         let is_due = self.due.peek().is_some_and(|first| first.0.at <= until);
         let first = is_due.then(|| self.due.pop()).flatten();
         first.map(|Reverse(due)| (due.at, due.event))
+    }
+}
+
+impl Event {
+    /// Lets it happen at another place, if it is to happen at this one.
+    pub(crate) fn move_to(&mut self, from: usize, to: usize) {
+        match self {
+            Self::Deliver { to: node, .. }
+            | Self::Request { node, .. }
+            | Self::Input { node, .. }
+            | Self::Flush { node, .. }
+            | Self::Disk { node, .. }
+            | Self::SyncTick { node, .. }
+            | Self::GoOn { node } => {
+                if *node == from {
+                    *node = to;
+                }
+            }
+            Self::Act { .. }
+            | Self::Answered { .. }
+            | Self::NotSent { .. }
+            | Self::GiveUp { .. }
+            | Self::Hedge { .. }
+            | Self::Fault
+            | Self::FaultEnds(_)
+            | Self::Operate { .. } => {}
+        }
     }
 }
 

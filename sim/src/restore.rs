@@ -16,6 +16,7 @@ use dunlin_storage::{MemoryKv, Start};
 use crate::durable::Durable;
 use crate::faults::FaultEnd;
 use crate::mutant::Mutant;
+use crate::operator::Standing;
 use crate::options::{Options, pick, stream};
 use crate::queue::Event;
 use crate::world::World;
@@ -51,8 +52,9 @@ pub(crate) fn adapt(options: &mut Options) {
 impl World {
     /// Takes a backup of a node's disk, or puts it back to the one that there is.
     pub(crate) fn back_up_or_restore(&mut self, node: usize, lasts: u64) {
-        let is_old = |backup: &Backup| self.now >= backup.at + AGE_US_MIN;
-        if self.nodes[node].backup.as_ref().is_some_and(is_old) {
+        if self.has_old_backup(node) {
+            // As after any other end: what was only written may be lost with the rest.
+            self.crash(node, 0);
             self.restore(node);
             return self.after(lasts, Event::FaultEnds(FaultEnd::Boot(node)));
         }
@@ -62,19 +64,25 @@ impl World {
         }
     }
 
+    /// Whether somebody may have heard by now that a store has gone on since its backup.
+    pub(crate) fn has_old_backup(&self, node: usize) -> bool {
+        let is_old = |backup: &Backup| self.now >= backup.at + AGE_US_MIN;
+        self.nodes[node].backup.as_ref().is_some_and(is_old)
+    }
+
     /// Takes a backup of a node's disk, unless there is one.
     pub(crate) fn back_up(&mut self, node: usize) {
         let state = &mut self.nodes[node];
-        if self.options.faults.restore > 0 && state.backup.is_none() {
+        let faults = &self.options.faults;
+        if faults.restore + faults.clone > 0 && state.backup.is_none() {
             let (kv, durable, at) = (state.kv.backup(), state.durable.backup(), self.now);
             state.backup = Some(Backup { kv, durable, at });
             self.count("backups");
         }
     }
 
-    fn restore(&mut self, node: usize) {
-        // As after any other end: what was only written may be lost with the rest.
-        self.crash(node, 0);
+    /// Gives a node that does not run the disk that its backup is of.
+    pub(crate) fn restore(&mut self, node: usize) {
         let state = &mut self.nodes[node];
         let Some(backup) = state.backup.take() else {
             return;
@@ -102,7 +110,10 @@ impl World {
         let Ok(recall) = Recall::load(&self.nodes[node].kv, start, 0, &mut rng) else {
             return true;
         };
-        if !may_look_whole || (self.network.is_whole() && self.remembers(node, recall.mark())) {
+        if !may_look_whole
+            || (self.network.is_whole_but(self.ghost_split())
+                && self.remembers(node, recall.mark()))
+        {
             self.nodes[node].put_back = None;
             self.spared_until = self.now + SPARED_US;
             return true;
@@ -118,8 +129,12 @@ impl World {
     /// Whether a node that answers remembers more of a store.
     fn remembers(&self, node: usize, mark: StoreMark) -> bool {
         let id = self.nodes[node].id;
-        let awake = self.nodes.iter().filter(|n| n.pace.is_usual(self.now));
-        let mut running = awake.filter_map(|other| other.process.as_ref());
+        let meets = |at: &usize| {
+            let hears = !self.network.is_cut(node, *at) && !self.network.is_cut(*at, node);
+            hears && self.nodes[*at].id != id && self.nodes[*at].pace.is_usual(self.now)
+        };
+        let met = (0..self.nodes.len()).filter(meets);
+        let mut running = met.filter_map(|at| self.nodes[at].process.as_ref());
         running.any(|process| {
             let recall = process.control.recall();
             recall.remembers_more(id, mark).is_some()
@@ -130,6 +145,10 @@ impl World {
     pub(crate) fn start_anew(&mut self, node: usize, life: u64) {
         if self.nodes[node].life != life {
             return;
+        }
+        if self.nodes[node].standing == Standing::Ghost {
+            // It would start anew, and look for its twin before.
+            return self.let_ghost_go(node);
         }
         self.count("old disks recognised");
         self.spared_until = self.now;

@@ -12,22 +12,18 @@ use dunlin_protocol::request::{Page, Query, ReadOptions};
 use dunlin_ring::{
     BucketId, Layout, Member, MemberState, NodeId, PartitionCount, Quorum, RingError,
 };
-use dunlin_storage::MemoryKv;
 
 use crate::check::{
-    self, Checker, Evidence, NodeEnd, PartitionEnd, Violation, check_damage, is_quiet,
+    self, Checker, Evidence, NodeEnd, PartitionEnd, Violation, check_damage, check_twins, is_quiet,
 };
 use crate::clients::Client;
-use crate::durable::Durable;
 use crate::history::{Action, Op, Outcome};
 use crate::operator::Standing;
 use crate::options::{Options, pick};
 use crate::overrides::Overrides;
-use crate::pace::Pace;
 use crate::queue::Event;
 use crate::trace::Trace;
 use crate::world::{Node, World};
-use crate::writer::{SlowDisk, Writer};
 
 /// How long a cluster may take to come to rest, once everything is healed.
 const REST_US_MAX: u64 = 60_000_000;
@@ -138,40 +134,18 @@ impl World {
         let most = self.options.skew_ms_max as i64;
         for at in 0..count {
             let skew_ms = self.rng.i64(-most..=most);
-            self.nodes.push(Node {
-                id: NodeId::from_name(&format!("n{at}")),
-                kv: MemoryKv::new(),
-                durable: Durable::default(),
-                writer: Writer::new(),
-                process: None,
-                life: 0,
-                started_at: 0,
-                heard: BTreeMap::new(),
-                pace: Pace::default(),
-                slow_disk: SlowDisk::default(),
-                was_unreadable: false,
-                skew_ms,
-                clock_set_at: 0,
-                storage: dunlin_protocol::status::StorageState::Ready,
-                noticed_at: 0,
-                losses: Vec::new(),
-                crashes: Vec::new(),
-                refusals: Vec::new(),
-                start_owed: None,
-                backup: None,
-                put_back: None,
-                standing: Standing::Serving,
-                was_member: false,
-                views: Vec::new(),
-                knows: None,
-                told: None,
-            });
+            let id = NodeId::from_name(&format!("n{at}"));
+            self.nodes.push(Node::new(id, skew_ms));
         }
     }
 
     pub(crate) fn be_born(&mut self) {
         let spares = self.options.layouts.map_or(0, |layouts| layouts.spares);
-        self.add_nodes(self.options.nodes + spares);
+        let ghosts = usize::from(self.options.faults.clone > 0);
+        self.add_nodes(self.options.nodes + spares + ghosts);
+        for node in self.nodes.iter_mut().rev().take(ghosts) {
+            node.standing = Standing::Ghost;
+        }
         for at in 0..self.options.nodes {
             self.boot(at);
         }
@@ -224,6 +198,9 @@ impl World {
     }
 
     fn is_at_rest(&self) -> bool {
+        if self.haunted().is_some() {
+            return false;
+        }
         // Cheap things first: most steps end here.
         let idle = |node: &Node| {
             let goes_on = node.pace.is_usual(self.now);
@@ -470,6 +447,7 @@ impl World {
             self.complain(checker, sentence);
         }
         check_damage(self);
+        check_twins(self);
     }
 
     /// A bucket may be gone if a client asked for that and was not told that nothing was done.

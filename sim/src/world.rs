@@ -28,6 +28,7 @@ use crate::check::{
     Checker, Violation, check_answer, check_bounds, check_read, check_receipt, watch_layouts,
 };
 use crate::clients::Client;
+use crate::clone::Ghost;
 use crate::durable::Durable;
 use crate::faults::{FaultEnd, Faults};
 use crate::history::History;
@@ -106,12 +107,46 @@ pub(crate) struct Node {
     pub(crate) told: Option<LayoutId>,
 }
 
+impl Node {
+    /// One that has never run.
+    pub(crate) fn new(id: NodeId, skew_ms: i64) -> Self {
+        Self {
+            id,
+            kv: MemoryKv::new(),
+            durable: Durable::default(),
+            writer: Writer::new(),
+            process: None,
+            life: 0,
+            started_at: 0,
+            heard: BTreeMap::new(),
+            pace: Pace::default(),
+            slow_disk: SlowDisk::default(),
+            was_unreadable: false,
+            skew_ms,
+            clock_set_at: 0,
+            storage: StorageState::Ready,
+            noticed_at: 0,
+            losses: Vec::new(),
+            crashes: Vec::new(),
+            refusals: Vec::new(),
+            start_owed: None,
+            backup: None,
+            put_back: None,
+            standing: Standing::Serving,
+            was_member: false,
+            views: Vec::new(),
+            knows: None,
+            told: None,
+        }
+    }
+}
+
 /// Everything.
 pub(crate) struct World {
     pub(crate) options: Options,
     pub(crate) rng: fastrand::Rng,
     pub(crate) now: u64,
-    queue: Queue,
+    pub(crate) queue: Queue,
     /// The layout that the cluster is born with.
     pub(crate) layout: Arc<Layout>,
     pub(crate) nodes: Vec<Node>,
@@ -121,6 +156,7 @@ pub(crate) struct World {
     pub(crate) operators: Vec<Operator>,
     pub(crate) remembered: Remembered,
     pub(crate) rot: Rot,
+    pub(crate) ghost: Option<Ghost>,
     /// Until when nothing fails, for a node to be recognised.
     pub(crate) spared_until: u64,
     /// Requests that are to succeed in time, and are on their way: their number and the node that was asked.
@@ -152,6 +188,7 @@ impl World {
             operators: Vec::new(),
             remembered: Remembered::default(),
             rot: Rot::default(),
+            ghost: None,
             spared_until: 0,
             probes: Vec::new(),
             lww_noted: BTreeSet::new(),
@@ -559,7 +596,8 @@ impl World {
                 };
                 if let Some(view) = layouts {
                     let layouts = Arc::clone(&view.layouts);
-                    self.ledger.mint(self.now, node, op, &events, &layouts);
+                    let by = (self.nodes[node].id, node);
+                    self.ledger.mint(self.now, by, op, &events, &layouts);
                 }
             }
             // It was healed as it was read, perhaps.
@@ -570,6 +608,9 @@ impl World {
                     Checker::Invariants,
                     format!("node {node}: the store failed: {reason}"),
                 );
+            }
+            Note::Replaced { .. } if self.nodes[node].standing == Standing::Ghost => {
+                self.let_ghost_go(node);
             }
             Note::Replaced { address } => {
                 let sentence = format!("node {node} was replaced by a process at {address}");
@@ -615,7 +656,10 @@ impl World {
                 (0..self.nodes.len()).find(|node| at(*node))
             }
         };
-        let Some(node) = place else { return };
+        let Some(node) = place.map(|place| self.reached(from, place)) else {
+            return;
+        };
+        self.is_heard(from, node);
         self.trace.add(self.now, from, "datagram", &bytes);
         self.count("datagrams");
         self.traffic.note(What::Membership, node, bytes.len());
@@ -642,6 +686,8 @@ impl World {
         let Some(place) = self.nodes.iter().position(|node| node.id == to) else {
             return;
         };
+        let place = self.reached(from, place);
+        self.is_heard(from, place);
         self.watch(&body);
         let Some(body) = tamper::message(self, from, place, body) else {
             return;
@@ -719,6 +765,7 @@ impl World {
             check_read(self, node, to.0 as usize, read);
         }
         let client = self.client_place(to);
+        self.is_heard(node, client);
         for delay in self.network.send(self.now, node, client, false) {
             self.after(
                 delay,

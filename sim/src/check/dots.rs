@@ -9,10 +9,8 @@ pub(super) fn check(evidence: &Evidence<'_>, sentences: &mut Vec<String>) {
     let mut actors = BTreeMap::new();
     for (name, minted) in evidence.ledger.events() {
         let partition = evidence.partition_of(&minted.row);
-        let (last, of) = actors
-            .entry(name.0)
-            .or_insert((0, (minted.node, partition)));
-        if *of != (minted.node, partition) {
+        let (last, of) = actors.entry(name.0).or_insert((0, (minted.by, partition)));
+        if *of != (minted.by, partition) {
             sentences.push(format!(
                 "actor {} mints for more than one partition of one node",
                 name.0

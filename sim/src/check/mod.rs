@@ -33,6 +33,7 @@ mod shown;
 mod siblings;
 mod staged;
 mod survival;
+mod twins;
 
 use std::fmt;
 
@@ -90,6 +91,8 @@ pub enum Checker {
     Service,
     /// A damaged row is found and healed.
     Damage,
+    /// Of two processes of one node one ends.
+    Twins,
     /// Once everything has healed, every operation succeeds in time.
     Liveness,
     /// No queue is longer than promised.
@@ -102,7 +105,7 @@ pub enum Checker {
 
 impl Checker {
     /// Every property.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::Invariants,
         Self::Dots,
         Self::Receipts,
@@ -126,6 +129,7 @@ impl Checker {
         Self::Hints,
         Self::Service,
         Self::Damage,
+        Self::Twins,
         Self::Liveness,
         Self::Bounds,
         Self::Lww,
@@ -159,6 +163,7 @@ impl fmt::Display for Checker {
             Self::Hints => "hints",
             Self::Service => "service",
             Self::Damage => "damage",
+            Self::Twins => "twins",
             Self::Liveness => "liveness",
             Self::Bounds => "bounds",
             Self::Lww => "lww",
@@ -201,6 +206,7 @@ pub(crate) use layouts::{start as check_knowledge, watch as watch_layouts};
 pub(crate) use liveness::check as check_liveness;
 pub(crate) use log::check as check_forgotten;
 pub(crate) use receipts::check as check_receipt;
+pub(crate) use twins::check as check_twins;
 
 /// Everything that can be said once a run is over.
 pub(crate) fn all(evidence: &Evidence<'_>) -> Vec<Violation> {
