@@ -45,6 +45,8 @@ pub(crate) struct PreparedWrite {
     needs: Needs,
     fallbacks: Fallbacks,
     ack: AckWhen,
+    /// What was asked, if it reads first: that may be for another node by then.
+    request: Option<Box<Write>>,
 }
 
 /// A write that is on its way to its owners.
@@ -114,35 +116,39 @@ impl Shard {
                 }
             }
         }
-        let prepared = |changes, only| PreparedWrite {
+        let (id, fallbacks) = (write.id, write.options.fallbacks);
+        let prepared = |changes, only, request| PreparedWrite {
             origin,
             deadline,
             partition,
             changes,
             only,
-            id: write.id,
+            id,
             needs,
-            fallbacks: write.options.fallbacks,
+            fallbacks,
             ack: needs.ack,
+            request,
         };
         match steps {
             Steps::Apply(changes) => {
-                self.replicate(prepared(changes, None), Rest::Done, now, effects)
+                self.replicate(prepared(changes, None, None), Rest::Done, now, effects)
             }
             Steps::ReadThenApply(changes) => {
-                self.check_reachable(&prepared(Vec::new(), None))?;
+                self.check_reachable(&prepared(Vec::new(), None, None))?;
                 let rows = changes
                     .iter()
                     .map(|change| (change.key.clone(), change.kind))
                     .collect();
-                let then = Then::Write(Box::new(prepared(changes, None)));
+                let request = Some(Box::new(write));
+                let then = Then::Write(Box::new(prepared(changes, None, request)));
                 self.read_for_write(then, partition, rows, deadline, now, effects);
                 Ok(())
             }
             Steps::FindThenRemove { prefix, only } => {
-                self.check_reachable(&prepared(Vec::new(), None))?;
-                let then = Then::Write(Box::new(prepared(Vec::new(), only)));
-                let (bucket, key) = (write.bucket, write.key);
+                self.check_reachable(&prepared(Vec::new(), None, None))?;
+                let (bucket, key) = (write.bucket, write.key.clone());
+                let request = Some(Box::new(write));
+                let then = Then::Write(Box::new(prepared(Vec::new(), only, request)));
                 self.find_for_removal(then, partition, bucket, key, prefix, deadline, now, effects);
                 Ok(())
             }
@@ -157,6 +163,17 @@ impl Shard {
         now: Now,
         effects: &mut Vec<Effect>,
     ) {
+        // A layout has been retired meanwhile, or an owner is back: nothing is done yet, so one of them does it.
+        let is_for_others = !self.is_owner_here(write.partition)
+            && !self.nearest(self.view.owners(write.partition)).is_empty();
+        if let Some(request) = write.request.take_if(|_| is_for_others) {
+            self.counters.add("writes_restarted");
+            let (origin, deadline) = (write.origin, write.deadline);
+            if let Err(failure) = self.start_write(origin, *request, deadline, now, effects) {
+                self.fail(origin, failure, effects);
+            }
+            return;
+        }
         let rest = match found {
             Found::Rows(rows) => {
                 for change in &mut write.changes {
