@@ -41,6 +41,10 @@ pub(crate) enum FaultEnd {
     Return(usize),
     /// A disk has room.
     Room(usize),
+    /// A disk has room for a moment, and so many times more it will have none.
+    Breath { node: usize, left: u64 },
+    /// It has none again.
+    Choke { node: usize, left: u64 },
     /// A process whose disk failed, or that ran into a trap, dies.
     Die { node: usize, life: u64, kept: usize },
     /// A process finds that its disk is older than it was.
@@ -60,6 +64,7 @@ enum Fault {
     Stop,
     Pause,
     Full,
+    Choke,
     SyncFails,
     Amnesia,
     Wipe,
@@ -123,6 +128,7 @@ impl World {
             stop,
             pause,
             full,
+            choke,
             sync_fails,
             amnesia,
             wipe,
@@ -152,6 +158,7 @@ impl World {
             (Fault::LostBlock, lost_block),
             (Fault::Restore, restore),
             (Fault::Clone, clone),
+            (Fault::Choke, choke),
             (Fault::Trap, trap),
             (Fault::Unreadable, unreadable),
             (Fault::SlowDisk, slow_disk),
@@ -207,6 +214,7 @@ impl World {
                 }
                 self.after(lasts, Event::FaultEnds(FaultEnd::Room(node)));
             }
+            Fault::Choke => self.choke(node, rng.u64(2..20)),
             Fault::SyncFails => self.nodes[node].kv.fail_next_sync(),
             Fault::Amnesia => {
                 let unsynced = self.nodes[node].kv.unsynced();
@@ -272,10 +280,17 @@ impl World {
             }
             FaultEnd::Boot(node) => self.boot(node),
             FaultEnd::Return(node) => self.comes_back(node),
-            FaultEnd::Room(node) => {
-                self.nodes[node].kv.set_space(DiskSpace::Ample);
-                self.notice(node, StorageState::Ready);
+            FaultEnd::Room(node) => self.has_room(node),
+            FaultEnd::Breath { node, left } => {
+                self.has_room(node);
+                if left > 0 && !self.faults.over {
+                    let wait = self.rng.u64(500..60_000);
+                    let left = left - 1;
+                    self.after(wait, Event::FaultEnds(FaultEnd::Choke { node, left }));
+                }
             }
+            FaultEnd::Choke { node, left } if !self.faults.over => self.choke(node, left),
+            FaultEnd::Choke { .. } => {}
             FaultEnd::StartAnew { node, life } => self.start_anew(node, life),
             FaultEnd::Salvage { node, life } => self.salvage(node, life),
             FaultEnd::Die { node, life, kept } => {
@@ -288,6 +303,19 @@ impl World {
             FaultEnd::Readable(node) => self.nodes[node].kv.let_read(),
             FaultEnd::RightClock { node, skew_ms } => self.set_clock(node, skew_ms),
         }
+    }
+
+    /// A disk has no room for a moment: what is committed just then is refused.
+    fn choke(&mut self, node: usize, left: u64) {
+        self.nodes[node].kv.set_space(DiskSpace::NearlyFull);
+        let lasts = self.rng.u64(100..5_000);
+        let end = FaultEnd::Breath { node, left };
+        self.after(lasts, Event::FaultEnds(end));
+    }
+
+    fn has_room(&mut self, node: usize) {
+        self.nodes[node].kv.set_space(DiskSpace::Ample);
+        self.notice(node, StorageState::Ready);
     }
 
     fn set_clock(&mut self, node: usize, skew_ms: i64) {
@@ -326,6 +354,7 @@ impl Fault {
             Self::Stop => b"stop",
             Self::Pause => b"pause",
             Self::Full => b"full",
+            Self::Choke => b"choke",
             Self::SyncFails => b"sync fails",
             Self::Amnesia => b"amnesia",
             Self::Wipe => b"wipe",

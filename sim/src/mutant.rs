@@ -285,7 +285,7 @@ impl Mutant {
         options.network.news_lost_permille = 0;
         let faults = &mut options.faults;
         (faults.amnesia, faults.wipe, faults.restore) = (0, 0, 0);
-        faults.clone = 0;
+        (faults.clone, faults.choke) = (0, 0);
         (faults.rot, faults.lost_block) = (0, 0);
         options.layouts = self.layouts();
         if options.layouts.is_some() {

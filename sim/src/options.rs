@@ -157,6 +157,8 @@ pub struct FaultWeights {
     pub pause: u64,
     /// A disk is full for a while.
     pub full: u64,
+    /// A disk has no room for a moment, again and again.
+    pub choke: u64,
     /// A sync fails.
     pub sync_fails: u64,
     /// A disk forgets what it had synced, and says so.
@@ -413,6 +415,7 @@ impl FaultWeights {
     fn draw_more(seed: u64) -> Self {
         let rng = &mut stream(seed, "faults", 0);
         Self {
+            choke: *pick(&mut stream(seed, "choke", 0), &[0, 0, 0, 0, 0, 4, 15]),
             trap: *pick(rng, &[0, 2, 6]),
             unreadable: *pick(rng, &[0, 0, 2, 5]),
             slow_disk: *pick(rng, &[0, 0, 1, 3]),
@@ -430,6 +433,7 @@ impl FaultWeights {
         stop: 0,
         pause: 0,
         full: 0,
+        choke: 0,
         sync_fails: 0,
         amnesia: 0,
         wipe: 0,
