@@ -15,6 +15,7 @@ use dunlin_storage::BatchId;
 #[derive(Debug)]
 pub(crate) struct Commits<T> {
     unbound: Vec<(AckWhen, T)>,
+    patient: Vec<T>,
     written: VecDeque<(BatchId, T)>,
     synced: VecDeque<(BatchId, T)>,
     last_taken: BatchId,
@@ -30,6 +31,7 @@ impl<T> Default for Commits<T> {
         };
         Self {
             unbound: Vec::new(),
+            patient: Vec::new(),
             written: VecDeque::new(),
             synced: VecDeque::new(),
             last_taken: none,
@@ -43,6 +45,11 @@ impl<T> Commits<T> {
     /// Something to do when all that is staged now, and all before it, is written or synced.
     pub(crate) fn wait(&mut self, when: AckWhen, then: T) {
         self.unbound.push((when, then));
+    }
+
+    /// As [`wait`](Self::wait) for a sync, whenever there is one.
+    pub(crate) fn wait_patiently(&mut self, then: T) {
+        self.patient.push(then);
     }
 
     /// Whether a wait since the last `bind` needs a sync.
@@ -65,7 +72,8 @@ impl<T> Commits<T> {
         }
         let id = self.last_taken;
         let mut ready = Vec::new();
-        for (when, then) in self.unbound.drain(..) {
+        let patient = self.patient.drain(..).map(|then| (AckWhen::Synced, then));
+        for (when, then) in self.unbound.drain(..).chain(patient) {
             let (done, queue) = match when {
                 AckWhen::Written => (self.last_written, &mut self.written),
                 AckWhen::Synced => (self.last_synced, &mut self.synced),
@@ -130,6 +138,7 @@ impl<T> Commits<T> {
     pub(crate) fn refused(&mut self) -> Vec<T> {
         let last_written = self.last_written;
         let mut lost: Vec<T> = self.unbound.drain(..).map(|(_, then)| then).collect();
+        lost.append(&mut self.patient);
         for queue in [&mut self.written, &mut self.synced] {
             let keep = queue.partition_point(|(id, _)| *id <= last_written);
             lost.extend(queue.drain(keep..).map(|(_, then)| then));
@@ -140,7 +149,7 @@ impl<T> Commits<T> {
 
     /// How many wait.
     pub(crate) fn len(&self) -> usize {
-        self.unbound.len() + self.written.len() + self.synced.len()
+        self.unbound.len() + self.patient.len() + self.written.len() + self.synced.len()
     }
 }
 
@@ -177,6 +186,20 @@ mod tests {
         assert!(commits.bind(None).is_empty());
         assert!(commits.is_unsynced());
         assert_eq!(commits.committed(id(1), id(1)), [(AckWhen::Synced, 'b')]);
+    }
+
+    #[test]
+    fn a_patient_wait_asks_for_no_sync_and_ends_with_one() {
+        let mut commits = Commits::default();
+        commits.wait_patiently('a');
+        assert!(!commits.wants_sync());
+        assert!(commits.bind(Some(id(1))).is_empty());
+        assert!(commits.committed(id(1), id(0)).is_empty());
+        assert_eq!(commits.committed(id(1), id(1)), [(AckWhen::Synced, 'a')]);
+        commits.wait_patiently('b');
+        assert_eq!(commits.bind(None), [(AckWhen::Synced, 'b')]);
+        commits.wait_patiently('c');
+        assert_eq!(commits.refused(), ['c']);
     }
 
     #[test]

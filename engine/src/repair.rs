@@ -7,6 +7,9 @@
 //!   where the log is too short:      Whole, page after page of all rows, see `transfer`
 //! ```
 //!
+//! A digest leaves when the clock that it is of is on the sender's disk: what an owner says so it does not lose with the
+//! power, and sessions forget what all owners have said.
+//!
 //! The side that lacks something pulls, a page at a time, so the sender keeps no state and the puller's
 //! budget paces it. Usually a pull asks for `Settled` events only, those the sender held a round ago,
 //! because newer ones are still on their way by replication. A partition that has yet to be filled asks
@@ -24,7 +27,7 @@ use dunlin_ring::{NodeId, PartitionId};
 use dunlin_storage::{Horizon, Missing, Replica, StoreError};
 
 use crate::io::{Effect, Note, Now, TimerId};
-use crate::shard::Shard;
+use crate::shard::{Shard, Waiting};
 use crate::transfer::WholePage;
 
 /// A page that has not come after this many rounds was lost.
@@ -47,6 +50,10 @@ pub(crate) struct Repair {
     /// co-owners pull from each other as fast as the network goes, so there is one a round.
     pulled: BTreeSet<(PartitionId, NodeId)>,
     round: u64,
+    /// What is to be said of clocks next.
+    to_say: Digests,
+    /// Whether what was to be said before waits for the disk.
+    is_saying: bool,
     /// Bytes that may be pulled now.
     budget: u64,
     waiting_for_budget: bool,
@@ -77,6 +84,16 @@ pub(crate) struct Pull {
     asked_in_round: u64,
     /// Whether the next page was asked for; if not, it waits for the budget.
     pub(crate) asked: bool,
+}
+
+/// The hashes of clocks that each co-owner is told.
+type Digests = BTreeMap<NodeId, BTreeMap<PartitionId, u64>>;
+
+/// What a node says of its clocks as they were at one moment, and those that were not known to be on its disk then.
+#[derive(Clone, Debug)]
+pub(crate) struct Said {
+    digests: Digests,
+    clocks: Vec<(PartitionId, Clock)>,
 }
 
 impl Repair {
@@ -141,6 +158,13 @@ impl Repair {
         self.pulls.clear();
         self.abandoning.clear();
         self.wanted.clear();
+        self.to_say.clear();
+        self.is_saying = false;
+    }
+
+    fn will_say(&mut self, to: NodeId, partition: PartitionId, hash: u64) {
+        let to = self.to_say.entry(to).or_default();
+        to.insert(partition, hash);
     }
 
     pub(crate) fn hash(&mut self, partition: PartitionId, clock: &Clock) -> u64 {
@@ -191,7 +215,6 @@ impl Shard {
         let share = self.options.repair_bytes_per_second * self.options.repair_every_ms / 1000;
         self.repair.budget = if busy { share / 4 } else { share };
 
-        let mut digests: BTreeMap<NodeId, Vec<ClockDigest>> = BTreeMap::new();
         let owned: Vec<PartitionId> = self.replica.owned().collect();
         for partition in owned {
             if !self.is_owner_here(partition) {
@@ -204,10 +227,7 @@ impl Shard {
                 if self.view.is_reachable(*node)
                     && (!known || round.is_multiple_of(FULL_ROUND_EVERY))
                 {
-                    digests
-                        .entry(*node)
-                        .or_default()
-                        .push(ClockDigest { partition, hash });
+                    self.repair.will_say(*node, partition, hash);
                 }
             }
             if self.is_unfilled(partition) {
@@ -218,12 +238,7 @@ impl Shard {
                 self.tidy(partition, &co_owners, effects);
             }
         }
-        for (to, entries) in digests {
-            effects.push(Effect::Send {
-                to,
-                body: PeerBody::Digests(entries),
-            });
-        }
+        self.say_what_is_synced();
         self.replica.settle();
         self.pull_more(now, effects);
         self.handover_round(effects);
@@ -257,7 +272,6 @@ impl Shard {
         now: Now,
         effects: &mut Vec<Effect>,
     ) {
-        let mut answer = Vec::new();
         let round = self.repair.round;
         for entry in entries {
             let ClockDigest { partition, hash } = *entry;
@@ -274,17 +288,43 @@ impl Shard {
                 let compared = self.repair.partitions.entry(partition).or_default();
                 let again = compared.answered_in.insert(from, round) != Some(round);
                 if news || again {
-                    answer.push(*entry);
+                    self.repair.will_say(from, partition, hash);
                 }
             }
         }
-        if !answer.is_empty() {
-            effects.push(Effect::Send {
-                to: from,
-                body: PeerBody::Digests(answer),
-            });
-        }
+        self.say_what_is_synced();
         self.pull_more(now, effects);
+    }
+
+    /// What is to be said of clocks leaves once they are on the disk: the others count on it. One thing at a time,
+    /// for a disk may stall.
+    fn say_what_is_synced(&mut self) {
+        if self.repair.is_saying {
+            return;
+        }
+        let digests = std::mem::take(&mut self.repair.to_say);
+        let clocks = self.replica.clocks_not_known_synced();
+        if digests.is_empty() && clocks.is_empty() {
+            return;
+        }
+        self.repair.is_saying = true;
+        let said = Box::new(Said { digests, clocks });
+        self.commits.wait_patiently(Waiting::Say(said));
+    }
+
+    pub(crate) fn say(&mut self, said: Said, effects: &mut Vec<Effect>) {
+        self.repair.is_saying = false;
+        for (partition, clock) in said.clocks {
+            self.replica.note_synced(partition, clock);
+        }
+        for (to, hashes) in said.digests {
+            let digest = |(partition, hash)| ClockDigest { partition, hash };
+            let body = PeerBody::Digests(hashes.into_iter().map(digest).collect());
+            effects.push(Effect::Send { to, body });
+        }
+        if !self.repair.to_say.is_empty() {
+            self.say_what_is_synced();
+        }
     }
 
     /// Returns whether that was not known.
@@ -304,7 +344,7 @@ impl Shard {
         if !self.view.gains(partition) {
             self.repair.wanted.remove(&(partition, node));
         }
-        self.replica.note_peer_clock(partition, node, clock);
+        self.replica.note_peer_synced(partition, node, clock);
         self.check_filled(partition, effects);
         news
     }

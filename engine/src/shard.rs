@@ -34,7 +34,7 @@ use crate::handover::Handover;
 use crate::health::{Health, Probe};
 use crate::io::{Effect, Input, Note, Now, ReplyTo, SyncWhen, Time, TimerId};
 use crate::options::EngineOptions;
-use crate::repair::Repair;
+use crate::repair::{Repair, Said};
 use crate::report::{Counters, Queues, ShardReport};
 use crate::scrub::Scrub;
 use crate::upkeep::Upkeep;
@@ -88,6 +88,8 @@ pub(crate) enum Waiting {
         partition: PartitionId,
         clock: Clock,
     },
+    /// What this node says of its clocks.
+    Say(Box<Said>),
 }
 
 /// One shard of one node.
@@ -441,6 +443,7 @@ impl Shard {
                 partition,
                 clock,
             } => effects.push(Self::handed_over(to, partition, clock)),
+            Waiting::Say(said) => self.say(*said, effects),
         }
     }
 
@@ -472,6 +475,8 @@ impl Shard {
                 }
                 // The sender keeps what it has and offers it again.
                 Waiting::HandedOff { .. } | Waiting::HandedOver { .. } => {}
+                // It may not be so any more, and is said again when it is.
+                Waiting::Say(_) => {}
             }
         }
     }

@@ -92,7 +92,7 @@ impl Transfer {
 
 /// How many ticks until a change of the clock counts as settled: the snapshot that pulls are
 /// compared with is then at least one whole tick old.
-pub(super) const TICKS_TO_SETTLE: u8 = 2;
+const TICKS_TO_SETTLE: u8 = 2;
 
 /// Up to so many ranges of dots a row remembers whatever it takes to strip it of those that the clock
 /// has. Beyond, it rather keeps some that need not be remembered than break what it remembers into
@@ -116,6 +116,8 @@ pub(super) struct Partition {
     at_last_tick: Clock,
     settled: Clock,
     unsettled_ticks: u8,
+    /// So much of the clock is known to be on the disk.
+    pub(super) synced: Clock,
     /// Drawn when the first dot is minted.
     pub(super) actor: Option<Actor>,
     /// The actor at the last clean close, which may mint again once nobody remembers more of this store
@@ -157,6 +159,7 @@ impl Partition {
             transfer: record.transfer,
             dirty: false,
             unsettled_ticks: 0,
+            synced: Clock::new(),
             actor: None,
             closed_actor: None,
             pending,
@@ -273,7 +276,6 @@ impl Partition {
     }
 
     pub(super) fn settle(&mut self) {
-        self.peers.values_mut().for_each(PeerClock::settle);
         if self.unsettled_ticks > 0 {
             self.unsettled_ticks -= 1;
             self.settled = std::mem::replace(&mut self.at_last_tick, self.clock.clone());

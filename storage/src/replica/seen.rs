@@ -5,15 +5,14 @@
 //!                      └─── the rest, through the log: on which key?
 //! ```
 //!
-//! *For good* means that an owner that comes back without them does not count before it has them again.
-//! What was heard of a moment ago may not be on its disk yet, so it has to stay true for a while.
+//! *For good* means on its disk: an owner that comes back without what it had there does not count before it has
+//! it again. What was heard in passing may be lost with the power; what an owner says in a digest is synced.
 
 use bytes::Bytes;
 use dunlin_crdt::Clock;
 use dunlin_protocol::RowKey;
 use dunlin_ring::{BucketId, NodeId, PartitionId};
 
-use super::partition::TICKS_TO_SETTLE;
 use super::repair::Untraced;
 use super::{Replica, StoreError};
 use crate::key;
@@ -23,10 +22,8 @@ use crate::key;
 pub(super) struct PeerClock {
     /// As last heard.
     pub(super) heard: Clock,
-    /// Invariant: subsets of what was heard last. That at the last tick, and at the tick before it.
-    at_last_tick: Clock,
-    settled: Clock,
-    unsettled_ticks: u8,
+    /// Invariant: a subset of it. What the owner has said is on its disk.
+    synced: Clock,
 }
 
 impl PeerClock {
@@ -36,33 +33,48 @@ impl PeerClock {
             return;
         }
         if !self.heard.is_subset(clock) {
-            self.at_last_tick = self.at_last_tick.intersection(clock);
-            self.settled = self.settled.intersection(clock);
+            self.synced = self.synced.intersection(clock);
         }
         self.heard.clone_from(clock);
-        self.unsettled_ticks = TICKS_TO_SETTLE;
-    }
-
-    pub(super) fn settle(&mut self) {
-        if self.unsettled_ticks > 0 {
-            self.unsettled_ticks -= 1;
-            self.settled = std::mem::replace(&mut self.at_last_tick, self.heard.clone());
-        }
     }
 }
 
 impl Replica {
-    /// The dots that this owner and each of these others have held for a whole tick at least, see
-    /// [`settle`](Self::settle). None if this node does not own the partition, or has not heard of one of
-    /// the others.
+    /// The clocks of this owner's partitions that are not known to be on its disk.
+    pub fn clocks_not_known_synced(&self) -> Vec<(PartitionId, Clock)> {
+        let parts = self.partitions.iter();
+        let unknown = parts.filter(|(_, part)| part.synced != *part.clock());
+        unknown
+            .map(|(partition, part)| (*partition, part.clock().clone()))
+            .collect()
+    }
+
+    /// So much of a partition is on this owner's disk.
+    pub fn note_synced(&mut self, partition: PartitionId, clock: Clock) {
+        if let Some(part) = self.partitions.get_mut(&partition) {
+            part.synced = clock;
+        }
+    }
+
+    /// Notes that another owner has so much of a partition on its disk, in place of what was known of it.
+    pub fn note_peer_synced(&mut self, partition: PartitionId, node: NodeId, clock: &Clock) {
+        if let Some(part) = self.partitions.get_mut(&partition) {
+            let peer = part.peers.entry(node).or_default();
+            peer.hear(clock);
+            peer.synced.clone_from(clock);
+        }
+    }
+
+    /// The dots that this owner and each of these others have on their disks, as far as is known. None if this node
+    /// does not own the partition, or has not heard of one of the others.
     pub fn everywhere(&self, partition: PartitionId, co_owners: &[NodeId]) -> Clock {
         let Some(part) = self.partitions.get(&partition) else {
             return Clock::new();
         };
-        let mut common = part.settled().clone();
+        let mut common = part.synced.intersection(part.clock());
         for owner in co_owners {
             match part.peers.get(owner) {
-                Some(peer) => common = common.intersection(&peer.settled),
+                Some(peer) => common = common.intersection(&peer.synced),
                 None => return Clock::new(),
             }
         }
@@ -147,26 +159,21 @@ mod tests {
     }
 
     #[test]
-    fn what_was_heard_counts_after_it_has_stayed_true_for_a_tick() {
+    fn what_was_heard_in_passing_does_not_count_as_synced() {
         let mut peer = PeerClock::default();
         peer.hear(&clock(3));
-        peer.settle();
-        assert!(peer.settled.is_empty());
-        peer.settle();
-        assert_eq!(peer.settled, clock(3));
+        assert!(peer.synced.is_empty());
+        peer.synced = clock(3);
         peer.hear(&clock(5));
-        assert_eq!(peer.settled, clock(3));
+        assert_eq!(peer.synced, clock(3));
     }
 
     #[test]
     fn what_a_peer_has_lost_does_not_count_any_more() {
         let mut peer = PeerClock::default();
         peer.hear(&clock(3));
-        peer.settle();
-        peer.settle();
+        peer.synced = clock(3);
         peer.hear(&clock(1));
-        assert_eq!(peer.settled, clock(1));
-        peer.settle();
-        assert_eq!(peer.settled, clock(1));
+        assert_eq!(peer.synced, clock(1));
     }
 }
