@@ -15,7 +15,8 @@ use dunlin_storage::BatchId;
 #[derive(Debug)]
 pub(crate) struct Commits<T> {
     unbound: Vec<(AckWhen, T)>,
-    patient: Vec<T>,
+    /// What can wait for long, and since which batch: no acknowledgement, and so not counted as one.
+    patient: VecDeque<(Option<BatchId>, T)>,
     written: VecDeque<(BatchId, T)>,
     synced: VecDeque<(BatchId, T)>,
     last_taken: BatchId,
@@ -31,7 +32,7 @@ impl<T> Default for Commits<T> {
         };
         Self {
             unbound: Vec::new(),
-            patient: Vec::new(),
+            patient: VecDeque::new(),
             written: VecDeque::new(),
             synced: VecDeque::new(),
             last_taken: none,
@@ -49,7 +50,7 @@ impl<T> Commits<T> {
 
     /// As [`wait`](Self::wait) for a sync, whenever there is one.
     pub(crate) fn wait_patiently(&mut self, then: T) {
-        self.patient.push(then);
+        self.patient.push_back((None, then));
     }
 
     /// Whether a wait since the last `bind` needs a sync.
@@ -72,8 +73,11 @@ impl<T> Commits<T> {
         }
         let id = self.last_taken;
         let mut ready = Vec::new();
-        let patient = self.patient.drain(..).map(|then| (AckWhen::Synced, then));
-        for (when, then) in self.unbound.drain(..).chain(patient) {
+        for (bound_to, _) in &mut self.patient {
+            bound_to.get_or_insert(id);
+        }
+        ready.extend(self.patient_ready());
+        for (when, then) in self.unbound.drain(..) {
             let (done, queue) = match when {
                 AckWhen::Written => (self.last_written, &mut self.written),
                 AckWhen::Synced => (self.last_synced, &mut self.synced),
@@ -108,7 +112,7 @@ impl<T> Commits<T> {
     pub(crate) fn committed(&mut self, written: BatchId, synced: BatchId) -> Vec<(AckWhen, T)> {
         self.last_written = self.last_written.max(written);
         self.last_synced = self.last_synced.max(synced);
-        let mut ready = Vec::new();
+        let mut ready = self.patient_ready();
         while self
             .written
             .front()
@@ -134,11 +138,21 @@ impl<T> Commits<T> {
         ready
     }
 
+    fn patient_ready(&mut self) -> Vec<(AckWhen, T)> {
+        let is_synced =
+            |bound_to: &Option<BatchId>| bound_to.is_some_and(|id| id <= self.last_synced);
+        let ready = self.patient.partition_point(|(id, _)| is_synced(id));
+        let ready = self.patient.drain(..ready);
+        ready.map(|(_, then)| (AckWhen::Synced, then)).collect()
+    }
+
     /// Gives up everything that waits for batches that are not written: they never will be.
     pub(crate) fn refused(&mut self) -> Vec<T> {
         let last_written = self.last_written;
         let mut lost: Vec<T> = self.unbound.drain(..).map(|(_, then)| then).collect();
-        lost.append(&mut self.patient);
+        let is_written = |bound_to: &Option<BatchId>| bound_to.is_some_and(|id| id <= last_written);
+        let keep = self.patient.partition_point(|(id, _)| is_written(id));
+        lost.extend(self.patient.drain(keep..).map(|(_, then)| then));
         for queue in [&mut self.written, &mut self.synced] {
             let keep = queue.partition_point(|(id, _)| *id <= last_written);
             lost.extend(queue.drain(keep..).map(|(_, then)| then));
@@ -147,9 +161,9 @@ impl<T> Commits<T> {
         lost
     }
 
-    /// How many wait.
+    /// How many acknowledgements wait.
     pub(crate) fn len(&self) -> usize {
-        self.unbound.len() + self.patient.len() + self.written.len() + self.synced.len()
+        self.unbound.len() + self.written.len() + self.synced.len()
     }
 }
 

@@ -162,12 +162,12 @@ pub(crate) fn message(
             }
         }
         // What was missed is asked for late.
-        (Mutant::SettledIgnored, PeerBody::Digests(_)) if chance(&mut world.rng, 500) => {
+        (Mutant::SettledIgnored, PeerBody::Digests(_)) if chance(&mut world.rng, 250) => {
             return None;
         }
-        // News travel slowly, or pulling too early hardly ever shows.
+        // News travel slowly to some, or pulling too early hardly ever shows.
         (Mutant::SettledIgnored, PeerBody::Control(ControlMessage::Know { .. }))
-            if chance(&mut world.rng, 900) =>
+            if chance(&mut world.rng, [980, 500][to % 2]) =>
         {
             return None;
         }
