@@ -14,7 +14,7 @@ use fastrand::Rng;
 use tokio::sync::watch;
 
 use super::parts::{BUCKETS, PARTS, Part, open, text};
-use super::plan::{ClientsPlan, LoadPlan, Mix};
+use super::plan::{ClientsPlan, LoadPlan};
 use super::recorder::{Ended, Recorder};
 use crate::error::word;
 use crate::load::{Arrivals, Spread, Stop, open_loop};
@@ -158,16 +158,6 @@ impl Load {
     async fn one(&self, due: Due) {
         let mut rng = Rng::with_seed(due.draw);
         let group = pick(&mut rng, self.groups.iter().map(|group| group.share));
-        let Mix {
-            register,
-            blind,
-            lww,
-            counter,
-            set,
-            max,
-            map,
-        } = self.plan.mix;
-        let shares = [register, blind, lww, counter, set, max, map];
         let works = [
             Work::Register,
             Work::Blind,
@@ -177,7 +167,7 @@ impl Load {
             Work::Max,
             Work::Map,
         ];
-        let Some(work) = works.get(pick(&mut rng, shares.into_iter())) else {
+        let Some(work) = works.get(pick(&mut rng, self.plan.mix.shares().into_iter())) else {
             return;
         };
         let key = rng.u64(..self.plan.keys);

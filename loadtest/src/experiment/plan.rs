@@ -18,19 +18,17 @@
 //! What a phase does to the network ends with it; nodes that it stops are started again at its end. Unknown
 //! words are refused.
 
+mod check;
+mod ways;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use dunlin_relay::{LinkRule, Place};
+use dunlin_relay::Place;
 
-/// Nodes, and groups of clients, at most.
-const PLACES_MAX: usize = 64;
-/// Sessions of a group of clients, at most.
-const SESSIONS_MAX: u32 = 1_000;
-/// Partitions of a cluster, at most.
-const PARTITIONS_MAX: u16 = 4096;
+pub(crate) use self::ways::WayChange;
 
 /// An experiment.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -138,7 +136,8 @@ pub(crate) struct Mix {
 }
 
 impl Mix {
-    fn sum(self) -> u32 {
+    /// The share of each kind, in the order of its fields.
+    pub(crate) fn shares(self) -> [u32; 7] {
         let Self {
             register,
             blind,
@@ -148,8 +147,7 @@ impl Mix {
             max,
             map,
         } = self;
-        let shares = [register, blind, lww, counter, set, max, map];
-        shares.into_iter().fold(0, u32::saturating_add)
+        [register, blind, lww, counter, set, max, map]
     }
 }
 
@@ -305,14 +303,6 @@ fn wrong(sentence: impl Into<String>) -> PlanError {
     PlanError::Wrong(sentence.into())
 }
 
-/// A change of one way's rule.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct WayChange {
-    pub(crate) from: Place,
-    pub(crate) to: Place,
-    pub(crate) rule: LinkRule,
-}
-
 impl Plan {
     /// Reads and checks a plan.
     pub(crate) fn parse(text: &str) -> Result<Self, PlanError> {
@@ -326,144 +316,6 @@ impl Plan {
         }
         plan.check()?;
         Ok(plan)
-    }
-
-    fn check(&self) -> Result<(), PlanError> {
-        let ClusterPlan {
-            nodes,
-            spares,
-            replicas,
-            partitions,
-            zones,
-            ..
-        } = &self.cluster;
-        if !partitions.is_power_of_two() || *partitions > PARTITIONS_MAX {
-            return Err(wrong(format!(
-                "{partitions} partitions: it takes a power of two, up to {PARTITIONS_MAX}"
-            )));
-        }
-        if *nodes == 0 || nodes + spares + self.clients.len() > PLACES_MAX {
-            return Err(wrong(format!(
-                "{nodes} nodes, {spares} spares and {} groups of clients: there is at least one node, and at \
-                 most {PLACES_MAX} of all",
-                self.clients.len()
-            )));
-        }
-        if *replicas == 0 || usize::from(*replicas) > *nodes {
-            return Err(wrong(format!("{replicas} copies on {nodes} nodes")));
-        }
-        if !zones.is_empty() && zones.len() != nodes + spares {
-            return Err(wrong(format!(
-                "{} zones are given for {} nodes",
-                zones.len(),
-                nodes + spares
-            )));
-        }
-        if self.phases.is_empty() {
-            return Err(wrong("there is no phase"));
-        }
-        let LoadPlan {
-            rate,
-            reads,
-            keys,
-            mix,
-            ..
-        } = &self.load;
-        if *rate == 0 || *keys == 0 || mix.sum() == 0 {
-            return Err(wrong("the load has no rate, no keys or no kind"));
-        }
-        is_share("reads", *reads)?;
-        if let Some(clients) = self.clients.iter().find(|c| c.sessions > SESSIONS_MAX) {
-            let ClientsPlan { name, sessions, .. } = clients;
-            return Err(wrong(format!(
-                "{name} have {sessions} sessions; there are at most {SESSIONS_MAX}"
-            )));
-        }
-        let mut names = BTreeSet::new();
-        for name in self.place_names() {
-            if !names.insert(name.clone()) {
-                return Err(wrong(format!("there are two places called {name}")));
-            }
-        }
-        for node in self.cluster.clocks_ms.keys() {
-            self.node(node)?;
-        }
-        for phase in &self.phases {
-            if !(phase.seconds > 0.0 && phase.seconds < 86_400.0) {
-                return Err(wrong(format!(
-                    "phase {:?} takes {} seconds",
-                    phase.name, phase.seconds
-                )));
-            }
-            self.rules_of(phase)
-                .map_err(|error| wrong(format!("phase {:?}: {error}", phase.name)))?;
-            let nodes = [
-                &phase.pause,
-                &phase.kill,
-                &phase.wipe,
-                &phase.restart,
-                &phase.join,
-                &phase.leave,
-            ];
-            for name in nodes.into_iter().flatten() {
-                self.node(name)?;
-            }
-            for bad in &phase.bad {
-                for (what, share) in [
-                    ("loss", bad.loss),
-                    ("duplicate", bad.duplicate),
-                    ("reorder", bad.reorder),
-                ] {
-                    is_share(what, share)?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// The same plan for a cluster that runs already: its nodes, in the order of their names, are `n1`, `n2`, ….
-    pub(crate) fn on_running(
-        mut self,
-        nodes: usize,
-        replicas: u8,
-        partitions: u16,
-    ) -> Result<Self, PlanError> {
-        if self.cluster.spares > 0 || !self.cluster.clocks_ms.is_empty() {
-            return Err(wrong(
-                "a cluster that runs has no spares, and its clocks can't be set",
-            ));
-        }
-        self.cluster = ClusterPlan {
-            nodes,
-            replicas,
-            partitions,
-            ..ClusterPlan::default()
-        };
-        self.check()?;
-        for phase in &self.phases {
-            let changes = [
-                (&phase.kill, "killed"),
-                (&phase.wipe, "wiped"),
-                (&phase.restart, "restarted"),
-                (&phase.join, "made to join"),
-                (&phase.leave, "made to leave"),
-            ];
-            if let Some((_, what)) = changes.iter().find(|(names, _)| !names.is_empty()) {
-                return Err(wrong(format!(
-                    "phase {:?}: nodes that somebody else started can't be {what}; they can stand still (pause)",
-                    phase.name
-                )));
-            }
-            let between_nodes = |change: &WayChange| change.from.0 < nodes && change.to.0 < nodes;
-            if self.rules_of(phase)?.iter().any(between_nodes) {
-                return Err(wrong(format!(
-                    "phase {:?}: what nodes of a running cluster say to each other does not go through the relay; \
-                     only the ways between clients and nodes can be cut or bad",
-                    phase.name
-                )));
-            }
-        }
-        Ok(self)
     }
 
     /// How long the phases take together.
@@ -505,64 +357,6 @@ impl Plan {
 
     fn places(&self, names: &[String]) -> Result<BTreeSet<Place>, PlanError> {
         names.iter().map(|name| self.place(name)).collect()
-    }
-
-    /// The rules that a phase sets; all other ways are as they should be.
-    pub(crate) fn rules_of(&self, phase: &Phase) -> Result<Vec<WayChange>, PlanError> {
-        let all: BTreeSet<Place> = (0..self.place_names().len()).map(Place).collect();
-        let mut rules = std::collections::BTreeMap::<(Place, Place), LinkRule>::new();
-        for bad in &phase.bad {
-            let between = self.places(&bad.between)?;
-            let and = match bad.and.is_empty() {
-                true => all.difference(&between).copied().collect(),
-                false => self.places(&bad.and)?,
-            };
-            let ways = between
-                .iter()
-                .flat_map(|a| and.iter().map(move |b| (*a, *b)));
-            for (a, b) in ways.filter(|(a, b)| a != b) {
-                for way in [(a, b), (b, a)] {
-                    let rule = rules.entry(way).or_default();
-                    rule.delay += Duration::from_millis(bad.delay_ms);
-                    rule.jitter += Duration::from_millis(bad.jitter_ms);
-                    rule.loss = rule.loss.max(bad.loss);
-                    rule.duplicate = rule.duplicate.max(bad.duplicate);
-                    rule.reorder = rule.reorder.max(bad.reorder);
-                    let rate = bad.kilobytes_per_second.map(|rate| rate * 1000);
-                    rule.bytes_per_second = rule.bytes_per_second.or(rate);
-                }
-            }
-        }
-        for ways in &phase.cut {
-            for from in self.places(&ways.from)? {
-                for to in self.places(&ways.to)? {
-                    rules.entry((from, to)).or_default().cut = true;
-                }
-            }
-        }
-        let groups: Vec<BTreeSet<Place>> = phase
-            .split
-            .iter()
-            .map(|group| self.places(group))
-            .collect::<Result<_, _>>()?;
-        let split: BTreeSet<Place> = groups.iter().flatten().copied().collect();
-        for from in &split {
-            for to in split.iter().filter(|to| *to != from) {
-                let together = groups.iter().any(|g| g.contains(from) && g.contains(to));
-                if !together {
-                    rules.entry((*from, *to)).or_default().cut = true;
-                }
-            }
-        }
-        let change = |((from, to), rule)| WayChange { from, to, rule };
-        Ok(rules.into_iter().map(change).collect())
-    }
-}
-
-fn is_share(what: &str, share: f64) -> Result<(), PlanError> {
-    match (0.0..=1.0).contains(&share) {
-        true => Ok(()),
-        false => Err(wrong(format!("{what} = {share} is no share of one"))),
     }
 }
 
@@ -628,6 +422,14 @@ mod tests {
         }
         let error = plan("pause = [\"n3\"]").unwrap().on_running(2, 2, 64);
         assert!(error.unwrap_err().to_string().contains("n3"));
+    }
+
+    #[test]
+    fn shares_that_cannot_be_added_are_refused() {
+        let huge = "name = \"p\"\n[load.mix]\nlww = 4000000000\nset = 4000000000\n\
+                    [[phase]]\nname = \"x\"\nseconds = 1.0\n";
+        let error = Plan::parse(huge).unwrap_err().to_string();
+        assert!(error.contains("shares of mix"), "{error}");
     }
 
     #[test]
