@@ -26,7 +26,6 @@ const ROUNDS_MAX: u64 = 10;
 #[derive(Debug, Default)]
 pub(crate) struct Handoff {
     deliveries: BTreeMap<NodeId, Delivery>,
-    next_batch: u64,
 }
 
 #[derive(Debug)]
@@ -120,8 +119,8 @@ impl Shard {
             }
             return;
         }
-        self.handoff.next_batch += 1;
-        let batch = self.handoff.next_batch;
+        // A name that no earlier process gave: an owner that stood still may answer one of those now.
+        let batch = self.new_op().0;
         let message = HandoffMessage::Deliver {
             batch,
             events: events.clone(),

@@ -1,11 +1,15 @@
 //! Writes: quorums, fallbacks, and what a refusal leaves behind.
 
+use std::collections::BTreeSet;
+
 use dunlin_crdt::Kind;
 use dunlin_engine::Note;
+use dunlin_protocol::peer::{HandoffMessage, PeerBody};
 use dunlin_protocol::request::{Query, Replace, WriteOp, WriteOptions};
 use dunlin_protocol::response::Found;
 use dunlin_protocol::{BucketDefaults, DataEffect, Durability, Failure};
 use dunlin_ring::{Fallbacks, Quorum};
+use dunlin_storage::Start;
 
 use crate::harness::{Cluster, blind, elements, put};
 
@@ -154,6 +158,39 @@ fn hints_stand_in_for_all_owners_and_go_home() {
     assert_eq!(
         cluster.read(others[1], &bucket, "k", Query::Value),
         Found::Sum(-4)
+    );
+}
+
+#[test]
+fn a_batch_of_hints_has_a_name_that_no_earlier_process_gave() {
+    let mut cluster = Cluster::of(5);
+    let bucket = cluster.bucket("b", Kind::Register);
+    let (owners, others) = (cluster.owners(&bucket, "k"), cluster.others(&bucket, "k"));
+    let mut names = BTreeSet::new();
+    for life in 1..=3 {
+        owners.iter().for_each(|owner| cluster.cut_off(*owner));
+        cluster.write(others[0], &bucket, "k", blind("v")).unwrap();
+        cluster.delivered.clear();
+        owners.iter().for_each(|owner| cluster.join(*owner));
+        cluster.pass_ms(3000);
+        for (from, _, body) in &cluster.delivered {
+            if let PeerBody::Handoff {
+                message: HandoffMessage::Deliver { batch, .. },
+                ..
+            } = body
+                && *from == others[0]
+            {
+                assert!(names.insert((life, *batch)));
+            }
+        }
+        let kv = cluster.nodes[&others[0]].kv.clone();
+        cluster.boot(others[0], kv, Start::Unclean);
+        cluster.pass_ms(3000);
+    }
+    let distinct: BTreeSet<u64> = names.iter().map(|(_, batch)| *batch).collect();
+    assert!(
+        names.len() >= 3 && distinct.len() == names.len(),
+        "{names:?}"
     );
 }
 
