@@ -144,10 +144,7 @@ impl Network {
     /// Cuts these links; returns the name of the split.
     pub(crate) fn cut(&mut self, places: usize, is_cut: impl Fn(usize, usize) -> bool) -> u64 {
         let all = (0..places).flat_map(|from| (0..places).map(move |to| (from, to)));
-        self.add(all.filter(|(from, to)| is_cut(*from, *to)).collect())
-    }
-
-    fn add(&mut self, cut: BTreeSet<(usize, usize)>) -> u64 {
+        let cut = all.filter(|(from, to)| is_cut(*from, *to)).collect();
         self.next_split += 1;
         self.splits.insert(self.next_split, cut);
         self.next_split

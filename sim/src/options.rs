@@ -364,6 +364,10 @@ impl Options {
         crate::lost_block::adapt(self);
         crate::restore::adapt(self);
         crate::clone::adapt(self);
+        if self.faults.restore + self.faults.clone > 0 {
+            self.left_out
+                .push("old disks of which nobody remembers more: nothing tells that they are old");
+        }
         self.promised = Promised {
             operations_max: self.engine.operations_max,
             commits_waiting_max: self.engine.commits_waiting_max,

@@ -1,6 +1,9 @@
-//! Buckets are known everywhere alike. What was made stands; what was dropped is gone with its rows.
+//! Buckets are known everywhere alike. What was made stands, or what was made before under its name; what was
+//! dropped is gone with its rows.
 
 use std::collections::BTreeSet;
+
+use dunlin_protocol::Bucket;
 
 use super::evidence::Evidence;
 use crate::history::{Action, Outcome};
@@ -45,11 +48,10 @@ pub(super) fn check(evidence: &Evidence<'_>, sentences: &mut Vec<String>) {
     for op in &evidence.history.ops {
         match (&op.action, &op.outcome) {
             (Action::Create(name), Outcome::Bucket(made)) if !dropped.contains(name.as_str()) => {
-                let stands = first
-                    .buckets
-                    .values()
-                    .any(|b| b.name == made.name && !b.dropped);
-                if !stands {
+                let is_no_later = |b: &Bucket| (b.created, b.id) <= (made.created, made.id);
+                let living = first.buckets.values().filter(|b| !b.dropped);
+                let mut named = living.filter(|b| b.name == made.name);
+                if !named.any(is_no_later) {
                     sentences.push(format!(
                         "bucket {name} was made and nobody dropped it; it is gone"
                     ));

@@ -61,7 +61,7 @@ fn ahead_ms(world: &World, minted: &Minted, copy: &HeldBy) -> Option<u64> {
     let at = world.nodes.iter().position(|node| node.id == copy.node)?;
     let stamp = minted.event.cell.as_ref()?.stamp.millis();
     let ahead_ms = stamp.0.saturating_sub(world.clock(at).wall.0);
-    let is_judged = at != minted.node && world.nodes[at].clock_set_at < minted.at;
+    let is_judged = copy.node != minted.by && world.nodes[at].clock_set_at < minted.at;
     (is_judged && ahead_ms > world.options.engine.clock_skew_max_ms).then_some(ahead_ms)
 }
 
