@@ -56,12 +56,14 @@ pub(crate) fn check(world: &mut World, number: usize, receipt: &Receipt) {
 }
 
 /// How far an event's stamp is ahead of the clock of a node that took it from another, if that is further than
-/// a node may accept. Nothing is said of clocks that were set since.
+/// a node may accept. Nothing is said of clocks that were set since, or of a node that may have had a ghost.
 fn ahead_ms(world: &World, minted: &Minted, copy: &HeldBy) -> Option<u64> {
     let at = world.nodes.iter().position(|node| node.id == copy.node)?;
+    let node = &world.nodes[at];
     let stamp = minted.event.cell.as_ref()?.stamp.millis();
     let ahead_ms = stamp.0.saturating_sub(world.clock(at).wall.0);
-    let is_judged = copy.node != minted.by && world.nodes[at].clock_set_at < minted.at;
+    let is_judged =
+        copy.node != minted.by && node.clock_set_at < minted.at && node.losses.is_empty();
     (is_judged && ahead_ms > world.options.engine.clock_skew_max_ms).then_some(ahead_ms)
 }
 
