@@ -1,6 +1,6 @@
 //! The replica's side of operations that another node coordinates.
 
-use dunlin_crdt::{Clock, FieldPath, Kind, RowKind};
+use dunlin_crdt::{Clock, FieldPath, Kind, Row, RowKind};
 use dunlin_protocol::RowKey;
 use dunlin_protocol::peer::{
     AckWhen, KeyedRow, OperationMessage, PeerOp, Refusal, RepairRow, RowDots, RowEvent, RowRange,
@@ -181,13 +181,22 @@ impl Shard {
                 continue;
             }
             match self.replica.row(key) {
-                Ok(row) if row.cells().len() > 1 => {
-                    self.counters.add("lww_concurrent");
-                    effects.push(Effect::Note(Note::LwwConcurrent { key: key.clone() }));
-                }
-                Ok(_) => {}
+                Ok(row) => self.note_lww_losers_of(key, &row, effects),
                 Err(error) => self.note_store_error(&error, effects),
             }
+        }
+    }
+
+    /// As [`Self::note_lww_losers`], of a row that this node has read.
+    pub(crate) fn note_lww_losers_of(
+        &mut self,
+        key: &RowKey,
+        row: &Row,
+        effects: &mut Vec<Effect>,
+    ) {
+        if row.cells().len() > 1 && self.is_lww(key) {
+            self.counters.add("lww_concurrent");
+            effects.push(Effect::Note(Note::LwwConcurrent { key: key.clone() }));
         }
     }
 

@@ -181,6 +181,8 @@ impl Shard {
                         && let Some((_, _, row)) =
                             rows.iter().find(|(key, _, _)| *key == change.key)
                     {
+                        // The writes may have met in this read alone, and are gone with this one.
+                        self.note_lww_losers_of(&change.key, row, effects);
                         change.replaces = Replaces::Context(row.dots());
                     }
                 }
@@ -188,6 +190,7 @@ impl Shard {
             }
             Found::Range { rows, next } => {
                 for (key, row) in rows {
+                    self.note_lww_losers_of(&key, &row, effects);
                     let seen = row.dots();
                     let dots = write
                         .only

@@ -2,12 +2,14 @@
 
 use std::ops::Bound;
 
-use dunlin_crdt::Kind;
-use dunlin_engine::EngineOptions;
-use dunlin_protocol::Failure;
-use dunlin_protocol::request::{Query, ReadOptions, Replace, Request, WriteOp, WriteOptions};
+use dunlin_crdt::{FieldKind, FieldPath, Kind};
+use dunlin_engine::{EngineOptions, Note};
+use dunlin_protocol::request::{
+    FieldChange, Query, ReadOptions, Replace, Request, WriteOp, WriteOptions,
+};
 use dunlin_protocol::response::Found;
-use dunlin_ring::Quorum;
+use dunlin_protocol::{BucketDefaults, Failure};
+use dunlin_ring::{Fallbacks, Quorum};
 use dunlin_storage::{Keyspace, Kv, MemoryKv, Start};
 
 use crate::harness::{Cluster, blind};
@@ -110,4 +112,38 @@ fn row_of_a_dropped_bucket_goes_once_it_can_be_read() {
     assert_eq!(rows(&kv).len(), 1);
     cluster.pass_ms(3_000);
     assert!(rows(&kv).is_empty());
+}
+
+#[test]
+fn concurrent_lww_writes_that_met_only_where_they_were_removed_are_counted() {
+    let mut cluster = Cluster::of(3);
+    let defaults = BucketDefaults {
+        r: Quorum::All,
+        ..BucketDefaults::default()
+    };
+    let bucket = cluster.bucket_with("b", Kind::Map, defaults);
+    let path = FieldPath::field("name", FieldKind::Lww).subkey();
+    let (one, other) = (cluster.id(1), cluster.id(3));
+    let strict = WriteOptions {
+        w: Some(Quorum::One),
+        fallbacks: Fallbacks::Forbidden,
+        ..WriteOptions::default()
+    };
+    for (node, value) in [(one, "a"), (other, "b")] {
+        cluster.cut_off_unnoticed(node);
+        let change = FieldChange {
+            path: path.clone(),
+            op: blind(value),
+        };
+        let assign = WriteOp::Fields(vec![change]);
+        cluster
+            .write_with(node, &bucket, "k", assign, strict)
+            .unwrap();
+    }
+    cluster.join(one);
+    cluster.join(other);
+    let removal = WriteOp::Delete(Replace::Seen);
+    cluster.write(one, &bucket, "k", removal).unwrap();
+    let told = |note: &Note| matches!(note, Note::LwwConcurrent { .. });
+    assert!(cluster.notes.iter().any(told));
 }
