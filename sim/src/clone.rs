@@ -6,6 +6,9 @@
 //!   ... they hear of each other ─> the one that started first ends
 //! ```
 //!
+//! A copy that stood still may be taken for dead. A ghost that hears so rises above it and goes on as n1, as does the
+//! process of a node whose clock was put back; then it is the copy that ends.
+//!
 //! The copy has n1's place, and n1 goes on at a place of its own, as its ghost. Some of the nodes and clients talk
 //! to the one and some to the other; a node answers whichever it heard last.
 //!
@@ -150,6 +153,25 @@ impl World {
     /// The node of which two processes run.
     pub(crate) fn haunted(&self) -> Option<usize> {
         self.ghost.as_ref().map(|ghost| ghost.node)
+    }
+
+    /// A copy was told that there is a process above it: the ghost, which goes on as the node.
+    pub(crate) fn let_copy_go(&mut self, node: usize) {
+        let Some(ghost) = self.ghost.take() else {
+            return;
+        };
+        let place = self.nodes.len() - 1;
+        self.crash(node, usize::MAX);
+        self.nodes[node].durable.wiped();
+        self.nodes.swap(node, place);
+        (self.nodes[node].standing, self.nodes[place].standing) =
+            (Standing::Serving, Standing::Ghost);
+        self.nodes[node].pace.move_to(place, node);
+        self.queue.move_all(place, node);
+        self.network.heal(ghost.split);
+        self.nodes[node].losses.push(self.now);
+        self.disks_lost();
+        self.count("ghosts that rose");
     }
 
     /// The process of a ghost has ended, and its disk is not used again.

@@ -612,6 +612,7 @@ impl World {
             Note::Replaced { .. } if self.nodes[node].standing == Standing::Ghost => {
                 self.let_ghost_go(node);
             }
+            Note::Replaced { .. } if self.haunted() == Some(node) => self.let_copy_go(node),
             Note::Replaced { address } => {
                 let sentence = format!("node {node} was replaced by a process at {address}");
                 self.complain(Checker::Invariants, sentence);
