@@ -16,9 +16,10 @@ use dunlin_protocol::request::{
     Page, Query, Read, ReadOptions, Replace, Request, Write, WriteOp, WriteOptions,
 };
 use dunlin_protocol::response::{Answer, Found, ReadAnswer, Receipt};
+use dunlin_protocol::status::StorageState;
 use dunlin_protocol::{Bucket, BucketDefaults, Context, Failure};
 use dunlin_ring::{Layout, Member, MemberState, NodeId, PartitionCount, PartitionId};
-use dunlin_storage::{BatchId, Kv, MemoryKv, Replica, ReplicaOptions, Start};
+use dunlin_storage::{BatchId, DiskSpace, Kv, MemoryKv, Replica, ReplicaOptions, Start};
 
 pub(crate) struct Node {
     pub(crate) kv: MemoryKv,
@@ -46,6 +47,9 @@ pub(crate) struct Cluster {
     down: BTreeSet<NodeId>,
     /// Hints stay where they are.
     pub(crate) no_handoff: bool,
+    /// What is on its way and of this sort stays there.
+    pub(crate) holds_back: Option<fn(&PeerBody) -> bool>,
+    held_back: Vec<(NodeId, NodeId, Said)>,
     wire: VecDeque<(NodeId, NodeId, Said)>,
     answers: BTreeMap<u64, Answer>,
     next: u64,
@@ -93,6 +97,8 @@ impl Cluster {
             stalled: BTreeSet::new(),
             down: BTreeSet::new(),
             no_handoff: false,
+            holds_back: None,
+            held_back: Vec::new(),
             wire: VecDeque::new(),
             answers: BTreeMap::new(),
             next: 0,
@@ -334,9 +340,26 @@ impl Cluster {
                 written: batch,
                 synced: batch,
             },
-            Err(_) => Input::CommitRefused(batch),
+            Err(_) => {
+                self.storage_changed(id, StorageState::Full);
+                Input::CommitRefused(batch)
+            }
         };
         self.input(id, part, input);
+    }
+
+    fn storage_changed(&mut self, id: NodeId, state: StorageState) {
+        for part in [SHARD, CONTROL] {
+            self.input(id, part, Input::StorageChanged(state));
+        }
+    }
+
+    /// Sets what room a disk has. That it has none is noticed by what it refuses.
+    pub(crate) fn set_space(&mut self, node: NodeId, space: DiskSpace) {
+        self.nodes[&node].kv.set_space(space);
+        if space == DiskSpace::Ample {
+            self.storage_changed(node, StorageState::Ready);
+        }
     }
 
     fn deliver(&mut self) {
@@ -346,6 +369,10 @@ impl Cluster {
             }
             let body = match body {
                 Said::Body(PeerBody::Handoff { .. }) if self.no_handoff => continue,
+                Said::Body(body) if self.holds_back.is_some_and(|holds| holds(&body)) => {
+                    self.held_back.push((from, to, Said::Body(body)));
+                    continue;
+                }
                 Said::Body(body) => body,
                 Said::Datagram(bytes) => {
                     self.input(to, CONTROL, Input::Datagram { from, bytes });
@@ -365,6 +392,13 @@ impl Cluster {
                 self.input(to, SHARD, Input::Received { from, body });
             }
         }
+    }
+
+    /// What was held back arrives.
+    pub(crate) fn release(&mut self) {
+        self.holds_back = None;
+        self.wire.extend(self.held_back.drain(..));
+        self.deliver();
     }
 
     /// Lets time pass, timers fire and messages arrive.
@@ -400,9 +434,15 @@ impl Cluster {
     }
 
     pub(crate) fn ask(&mut self, node: NodeId, request: Request) -> Answer {
+        let asked = self.begin(node, request, 5000);
+        self.await_answer(asked)
+    }
+
+    /// Asks a node, and does not wait for its answer, which it gives within so many milliseconds.
+    pub(crate) fn begin(&mut self, node: NodeId, request: Request, within_ms: u64) -> ReplyTo {
         self.next += 1;
         let reply_to = ReplyTo(self.next);
-        let deadline = self.now.time.plus_ms(5000);
+        let deadline = self.now.time.plus_ms(within_ms);
         let part = match dunlin_engine::partition_of(&request, &self.nodes[&node].control.view()) {
             Some(_) => SHARD,
             None => CONTROL,
@@ -417,6 +457,10 @@ impl Cluster {
             },
         );
         self.deliver();
+        reply_to
+    }
+
+    pub(crate) fn await_answer(&mut self, reply_to: ReplyTo) -> Answer {
         for _ in 0..600 {
             if let Some(answer) = self.answers.remove(&reply_to.0) {
                 return answer;
@@ -577,6 +621,12 @@ impl Cluster {
         }
         assert_eq!(batch.len(), 1);
         kv.commit(&batch).unwrap();
+    }
+
+    /// Whether a node is an owner by what it knows itself.
+    pub(crate) fn is_owner(&self, node: NodeId, partition: PartitionId) -> bool {
+        let view = self.nodes[&node].control.view();
+        view.is_owner(node, partition)
     }
 
     pub(crate) fn partition(&self, bucket: &Bucket, key: &str) -> PartitionId {

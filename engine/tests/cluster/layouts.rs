@@ -1,12 +1,16 @@
 //! Changes of the layout while the cluster serves: nothing is lost, nobody answers for what it does not
 //! hold, and what is no longer owned is handed over before it goes.
 
-use dunlin_crdt::Kind;
-use dunlin_protocol::Failure;
+use dunlin_crdt::{Kind, OpId};
 use dunlin_protocol::cluster::{Change, ClusterRequest};
-use dunlin_protocol::request::{Query, ReadOptions};
+use dunlin_protocol::peer::{OperationMessage, PeerBody};
+use dunlin_protocol::request::{
+    Query, ReadOptions, Replace, Request, Write, WriteOp, WriteOptions,
+};
+use dunlin_protocol::response::Answer;
+use dunlin_protocol::{BucketDefaults, Failure};
 use dunlin_ring::{NodeId, Quorum};
-use dunlin_storage::{MemoryKv, Start};
+use dunlin_storage::{DiskSpace, MemoryKv, Start};
 
 use crate::harness::{Cluster, blind, member};
 
@@ -311,4 +315,68 @@ fn impossible_changes_are_refused_with_the_reason() {
     assert!(why.contains("no change is under way"), "{why}");
     let why = refused(ClusterRequest::Unstage);
     assert!(why.contains("nothing is staged"), "{why}");
+}
+
+#[test]
+fn a_write_that_was_reading_when_its_node_owned_no_longer_is_passed_on() {
+    let mut cluster = Cluster::of(4);
+    let defaults = BucketDefaults {
+        r: Quorum::All,
+        ..BucketDefaults::default()
+    };
+    let bucket = cluster.bucket_with("b", Kind::Register, defaults);
+    cluster
+        .write(cluster.id(1), &bucket, "k", blind("v"))
+        .unwrap();
+    let leaving = cluster.owners(&bucket, "k")[0];
+    let partition = cluster.partition(&bucket, "k");
+    cluster.change(leaving, [Change::Leave(leaving)]);
+    cluster.holds_back = Some(|body| {
+        let is_compared = |message: &_| matches!(message, OperationMessage::Compared { .. });
+        matches!(body, PeerBody::Operation { message, .. } if is_compared(message))
+    });
+    let removal = Request::Write(Write {
+        bucket: bucket.id,
+        key: "k".into(),
+        op: WriteOp::Delete(Replace::Seen),
+        id: OpId(8, 1),
+        options: WriteOptions::default(),
+    });
+    let asked = cluster.begin(leaving, removal, 60_000);
+    for _ in 0..6000 {
+        cluster.pass_ms(10);
+        if !cluster.is_owner(leaving, partition) {
+            break;
+        }
+    }
+    assert!(!cluster.is_owner(leaving, partition));
+    cluster.release();
+    let answer = cluster.await_answer(asked);
+    assert!(matches!(answer, Answer::Written(_)), "{answer:?}");
+    let (values, _) = cluster.siblings(cluster.id(1), &bucket, "k");
+    assert!(values.is_empty(), "{values:?}");
+}
+
+#[test]
+fn a_newcomer_whose_disk_refuses_what_fills_it_is_not_taken_for_filled() {
+    let mut cluster = Cluster::of(3);
+    let bucket = cluster.bucket("b", Kind::Lww);
+    fill(&mut cluster, &bucket, "v1");
+    let newcomer = cluster.boot_newcomer(4);
+    cluster.change(cluster.id(2), [Change::Join(member(4))]);
+    for step in 0..200 {
+        let space = match step % 2 {
+            0 => DiskSpace::Ample,
+            _ => DiskSpace::NearlyFull,
+        };
+        cluster.set_space(newcomer, space);
+        cluster.pass_ms(10);
+        if cluster.shape(newcomer).layouts.len() == 1 {
+            break;
+        }
+    }
+    cluster.set_space(newcomer, DiskSpace::Ample);
+    cluster.wait_until_complete();
+    check(&mut cluster, &bucket, "v1");
+    cluster.assert_converged();
 }

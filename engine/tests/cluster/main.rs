@@ -13,6 +13,7 @@ mod layouts;
 mod found;
 mod membership;
 mod reading;
+mod refusals;
 mod repairing;
 mod sessions;
 mod writing;

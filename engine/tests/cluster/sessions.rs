@@ -13,6 +13,7 @@ use crate::harness::{Cluster, blind, elements, page, put};
 struct Session {
     seen: Context,
     fallbacks: Fallbacks,
+    r: Quorum,
 }
 
 impl Session {
@@ -20,6 +21,7 @@ impl Session {
         Self {
             seen: Context::default(),
             fallbacks: Fallbacks::Allowed,
+            r: Quorum::One,
         }
     }
 
@@ -55,7 +57,7 @@ impl Session {
             key: Bytes::copy_from_slice(key.as_bytes()),
             query,
             options: ReadOptions {
-                r: Some(Quorum::One),
+                r: Some(self.r),
                 pr: None,
                 fallbacks: self.fallbacks,
             },
@@ -107,6 +109,25 @@ fn an_owner_that_missed_the_write_asks_one_that_has_it() {
         session.values(&mut cluster, (stale, &bucket, "k")),
         Ok(elements(&["v"]))
     );
+}
+
+#[test]
+fn what_a_read_saw_at_one_owner_alone_is_asked_of_the_next() {
+    let mut cluster = Cluster::of(3);
+    let bucket = cluster.bucket("b", Kind::Register);
+    let (reader, stale, at) = (cluster.id(1), cluster.id(2), cluster.id(3));
+    cluster.cut_off_unnoticed(at);
+    Session::new().write(&mut cluster, (at, &bucket, "k"), blind("v"));
+    cluster.join(at);
+    let mut session = Session::new();
+    session.r = Quorum::All;
+    let seen = session.values(&mut cluster, (reader, &bucket, "k"));
+    assert_eq!(seen, Ok(elements(&["v"])));
+    session.r = Quorum::One;
+    cluster.cut_off_unnoticed(reader);
+    cluster.cut_off_unnoticed(at);
+    let again = session.values(&mut cluster, (stale, &bucket, "k"));
+    assert!(is_behind(&again), "{again:?}");
 }
 
 #[test]
@@ -179,6 +200,7 @@ fn a_write_that_only_fallbacks_hold_is_shown_by_owners_that_missed_it() {
     let mut strict = Session {
         seen: session.seen.clone(),
         fallbacks: Fallbacks::Forbidden,
+        ..Session::new()
     };
     let read = session.values(&mut cluster, at);
     assert!(is_behind(&read), "{read:?}");

@@ -342,17 +342,13 @@ fn full_disk_refuses_writes_and_others_take_them() {
     let mut cluster = Cluster::of(3);
     let bucket = cluster.bucket("b", Kind::Register);
     let full = cluster.id(2);
-    cluster.nodes[&full]
-        .kv
-        .set_space(dunlin_storage::DiskSpace::NearlyFull);
+    cluster.set_space(full, dunlin_storage::DiskSpace::NearlyFull);
+    let through_full = cluster.write(full, &bucket, "k2", blind("v"));
+    assert!(through_full.is_ok(), "two others hold it: {through_full:?}");
     cluster
         .write(cluster.id(1), &bucket, "k", blind("v"))
         .unwrap();
-    let through_full = cluster.write(full, &bucket, "k2", blind("v"));
-    assert!(through_full.is_ok(), "two others hold it: {through_full:?}");
-    cluster.nodes[&full]
-        .kv
-        .set_space(dunlin_storage::DiskSpace::Ample);
+    cluster.set_space(full, dunlin_storage::DiskSpace::Ample);
     cluster.pass_ms(10_000);
     assert_eq!(cluster.siblings(full, &bucket, "k").0, ["v"]);
     assert_eq!(cluster.siblings(full, &bucket, "k2").0, ["v"]);

@@ -1,0 +1,87 @@
+//! Nodes that say no: others do it in their place, and nobody waits for that.
+
+use dunlin_crdt::Kind;
+use dunlin_protocol::Failure;
+use dunlin_protocol::peer::{OperationMessage, PeerBody};
+use dunlin_protocol::request::{Query, ReadOptions, WriteOptions};
+use dunlin_ring::{NodeId, Quorum};
+use dunlin_storage::DiskSpace;
+
+use crate::harness::{Cluster, blind};
+
+fn all() -> WriteOptions {
+    WriteOptions {
+        w: Some(Quorum::All),
+        ..WriteOptions::default()
+    }
+}
+
+/// For whom nodes were asked to keep hints.
+fn asked_to_stand_in(cluster: &Cluster) -> Vec<NodeId> {
+    let hint_for = |body: &PeerBody| match body {
+        PeerBody::Operation {
+            message: OperationMessage::Replicate { hint_for, .. },
+            ..
+        } => *hint_for,
+        _ => None,
+    };
+    let delivered = cluster.delivered.iter();
+    delivered
+        .filter_map(|(_, _, body)| hint_for(body))
+        .collect()
+}
+
+#[test]
+fn an_owner_without_room_is_given_a_fallback_at_once() {
+    let mut cluster = Cluster::of(4);
+    let bucket = cluster.bucket("b", Kind::Register);
+    let owners = cluster.owners(&bucket, "k");
+    let (through, full) = (owners[0], owners[1]);
+    cluster.set_space(full, DiskSpace::NearlyFull);
+    // It notices with the first write that its disk refuses.
+    for key in ["k", "k"] {
+        let before = cluster.now.time;
+        let receipt = cluster
+            .write_with(through, &bucket, key, blind("v"), all())
+            .unwrap();
+        assert_eq!(cluster.now.time, before);
+        let stands_in = |node: NodeId| receipt.copies.iter().any(|c| c.hint_for == Some(node));
+        assert!(stands_in(full), "{receipt:?}");
+        assert!(receipt.copies.iter().all(|copy| copy.node != full));
+    }
+}
+
+#[test]
+fn nobody_stands_in_for_owners_that_refuse_a_wrong_clock() {
+    let mut cluster = Cluster::of(4);
+    let bucket = cluster.bucket("b", Kind::Register);
+    let wrong = cluster.owners(&bucket, "k")[0];
+    cluster.ahead_ms.insert(wrong, 3_600_000);
+    let refused = cluster.write_with(wrong, &bucket, "k", blind("of tomorrow"), all());
+    assert!(
+        matches!(refused, Err(Failure::Partial { needed: 3, .. })),
+        "{refused:?}"
+    );
+    assert_eq!(asked_to_stand_in(&cluster), []);
+}
+
+#[test]
+fn an_owner_that_refuses_a_read_is_replaced_at_once() {
+    let mut cluster = Cluster::of(3);
+    let bucket = cluster.bucket("b", Kind::Register);
+    let reader = cluster.id(1);
+    let two = ReadOptions {
+        r: Some(Quorum::Exactly(2)),
+        ..ReadOptions::default()
+    };
+    for (key, cannot) in [("k2", cluster.id(2)), ("k3", cluster.id(3))] {
+        cluster
+            .write_with(reader, &bucket, key, blind("v"), all())
+            .unwrap();
+        cluster.lose_a_block(cannot, &bucket, key);
+        let before = cluster.now.time;
+        let answer = cluster.read_with(reader, &bucket, key, Query::Value, two);
+        assert_eq!(answer.unwrap().owners.len(), 2);
+        assert_eq!(cluster.now.time, before);
+    }
+}
