@@ -7,19 +7,20 @@
 //!   ─> settled    every node that can be reached has acked: what is acknowledged from now on has a
 //!                 quorum of the new owners too; so what is pulled from now on is all there was before
 //!   ─> filled     everything was pulled from every source, after that
+//!   ─> kept       and is on the disk, so the others are told
 //! ```
 //!
 //! When all owners have filled all, the layout is complete and reads go by it. Until then reads go by
 //! the one before, whose owners get every write as well.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use dunlin_protocol::peer::PeerOp;
 use dunlin_ring::PartitionId;
 
 use crate::io::{Effect, Follows};
-use crate::shard::{Operation, Shard};
+use crate::shard::{Operation, Shard, Waiting};
 use crate::view::View;
 
 /// How far this shard is.
@@ -29,6 +30,9 @@ pub(crate) struct Following {
     older: BTreeSet<PeerOp>,
     /// Gained partitions into which everything was pulled since the newest layout settled.
     filled: BTreeSet<PartitionId>,
+    /// Partitions whose last filling is not on the disk, and its number.
+    unkept: BTreeMap<PartitionId, u64>,
+    fillings: u64,
     told: Option<Follows>,
 }
 
@@ -36,6 +40,7 @@ impl Following {
     /// What is held went back to what the disk holds.
     pub(crate) fn forget(&mut self) {
         self.filled.clear();
+        self.unkept.clear();
     }
 }
 
@@ -101,12 +106,31 @@ impl Shard {
         self.view.settled || !self.view.gains(partition)
     }
 
-    /// Everything was pulled into a partition from every source.
-    pub(crate) fn is_filled(&mut self, partition: PartitionId, effects: &mut Vec<Effect>) {
+    /// Everything was pulled into a partition from every source. The others are told when it is on the disk: they
+    /// read by the layout then, and the disks of all that gained the partition may lose their power at once.
+    pub(crate) fn is_filled(&mut self, partition: PartitionId) {
         if self.view.gains(partition) {
             self.following.filled.insert(partition);
         }
-        self.tell_follows(effects);
+        self.following.fillings += 1;
+        let number = self.following.fillings;
+        self.following.unkept.insert(partition, number);
+        self.commits
+            .wait_patiently(Waiting::Filled(partition, number));
+    }
+
+    /// What has filled a partition is on the disk.
+    pub(crate) fn filled_is_kept(
+        &mut self,
+        partition: PartitionId,
+        number: u64,
+        effects: &mut Vec<Effect>,
+    ) {
+        // It may have been rolled back, and filled again.
+        if self.following.unkept.get(&partition) == Some(&number) {
+            self.following.unkept.remove(&partition);
+            self.tell_follows(effects);
+        }
     }
 
     fn unfilled(&self) -> Vec<PartitionId> {
@@ -124,7 +148,10 @@ impl Shard {
         let owns =
             |p: &PartitionId| self.replica.is_in_shard(*p) && newest.is_owner(self.view.me, *p);
         let filling = newest.partitions().iter().filter(owns);
-        let filling = filling.filter(|p| !self.replica.owns(*p) || self.is_unfilled(*p));
+        let filling = filling.filter(|p| {
+            let is_kept = self.replica.owns(*p) && !self.following.unkept.contains_key(p);
+            !is_kept || self.is_unfilled(*p)
+        });
         let follows = Follows {
             newest: self.view.layouts.newest().id,
             reads: self.view.layouts.complete().id,

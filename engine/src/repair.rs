@@ -340,8 +340,6 @@ impl Shard {
         let news = compared.equal_at.insert(node, hash) != Some(hash);
         if !self.view.gains(partition) {
             compared.pulled_from.insert(node);
-        }
-        if !self.view.gains(partition) {
             self.repair.wanted.remove(&(partition, node));
         }
         self.replica.note_peer_synced(partition, node, clock);
@@ -377,7 +375,7 @@ impl Shard {
                 effects.push(Effect::Note(Note::AllRefilled));
             }
         }
-        self.is_filled(partition, effects);
+        self.is_filled(partition);
     }
 
     /// Starts pulls as far as their number and the budget allow.

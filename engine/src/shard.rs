@@ -90,6 +90,8 @@ pub(crate) enum Waiting {
     },
     /// What this node says of its clocks.
     Say(Box<Said>),
+    /// What has filled a partition, and which filling it was.
+    Filled(PartitionId, u64),
 }
 
 /// One shard of one node.
@@ -444,6 +446,7 @@ impl Shard {
                 clock,
             } => effects.push(Self::handed_over(to, partition, clock)),
             Waiting::Say(said) => self.say(*said, effects),
+            Waiting::Filled(partition, number) => self.filled_is_kept(partition, number, effects),
         }
     }
 
@@ -477,6 +480,8 @@ impl Shard {
                 Waiting::HandedOff { .. } | Waiting::HandedOver { .. } => {}
                 // It may not be so any more, and is said again when it is.
                 Waiting::Say(_) => {}
+                // It is filled once more.
+                Waiting::Filled(..) => {}
             }
         }
     }

@@ -9,8 +9,9 @@
 //! remembers more than the backup has. So the node is started when there is such a node, no link is cut and
 //! nobody else fails until it was recognised.
 
-use dunlin_engine::Recall;
+use dunlin_engine::{Knowledge, Recall};
 use dunlin_protocol::peer::StoreMark;
+use dunlin_ring::NodeId;
 use dunlin_storage::{MemoryKv, Start};
 
 use crate::durable::Durable;
@@ -126,12 +127,21 @@ impl World {
         false
     }
 
-    /// Whether a node that answers remembers more of a store.
+    /// Whether a node that answers remembers more of a store, and is a member as far as the disk knows: it asks
+    /// nobody else.
     fn remembers(&self, node: usize, mark: StoreMark) -> bool {
         let id = self.nodes[node].id;
+        let Ok(Some(knows)) = Knowledge::load(&self.nodes[node].kv) else {
+            return false;
+        };
+        let is_member = |at: NodeId| {
+            let mut layouts = knows.layouts().all();
+            layouts.any(|applied| applied.layout.member(at).is_some())
+        };
         let meets = |at: &usize| {
             let hears = !self.network.is_cut(node, *at) && !self.network.is_cut(*at, node);
-            hears && self.nodes[*at].id != id && self.nodes[*at].pace.is_usual(self.now)
+            let other = &self.nodes[*at];
+            hears && other.id != id && is_member(other.id) && other.pace.is_usual(self.now)
         };
         let met = (0..self.nodes.len()).filter(meets);
         let mut running = met.filter_map(|at| self.nodes[at].process.as_ref());

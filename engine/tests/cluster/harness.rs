@@ -42,7 +42,7 @@ pub(crate) struct Cluster {
     pub(crate) now: Now,
     /// By how much the clocks of some nodes are ahead, in milliseconds.
     pub(crate) ahead_ms: BTreeMap<NodeId, u64>,
-    /// Nodes whose disk takes what comes to it when it moves again, which is never.
+    /// Nodes whose disk takes what comes to it of the shard when it moves again, which is never.
     pub(crate) stalled: BTreeSet<NodeId>,
     down: BTreeSet<NodeId>,
     /// Hints stay where they are.
@@ -331,7 +331,8 @@ impl Cluster {
         ops: &dunlin_storage::Batch,
         _: SyncWhen,
     ) {
-        let Some(node) = self.nodes.get(&id).filter(|_| !self.stalled.contains(&id)) else {
+        let stalls = part == SHARD && self.stalled.contains(&id);
+        let Some(node) = self.nodes.get(&id).filter(|_| !stalls) else {
             return;
         };
         let done = node.kv.commit(ops).and_then(|()| node.kv.sync());

@@ -1,6 +1,6 @@
-//! When a layout becomes complete, each owner that it has more than the one before knows every write
-//! that was acknowledged under older layouts only, and that a source still held: reads go by that layout
-//! from now on, and no longer by the one before.
+//! When a layout becomes complete, each owner that it has more than the one before has every write on its
+//! disk that was acknowledged under older layouts only, and that a source still held: reads go by that layout from now
+//! on, no longer by the one before, and all that gained may lose their power at once.
 //!
 //! This is checked at the moment at which the first node takes it for complete.
 
@@ -57,7 +57,7 @@ pub(super) fn check(world: &mut World, before: &AppliedLayout, complete: &Applie
     }
 }
 
-/// Whether a node knows an event, or answers for nothing in its partition.
+/// Whether a node has an event on its disk, or answers for nothing in its partition.
 fn knows(
     world: &World,
     node: NodeId,
@@ -72,5 +72,6 @@ fn knows(
     };
     let mut replicas = process.shards.iter().map(|shard| shard.replica());
     !node.losses.is_empty()
-        || !replicas.any(|r| r.is_whole(partition) && !r.clock(partition).contains(dot))
+        || node.durable.claims(partition, dot)
+        || !replicas.any(|r| r.is_whole(partition))
 }
