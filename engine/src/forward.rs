@@ -3,8 +3,9 @@
 use std::collections::VecDeque;
 
 use dunlin_protocol::Failure;
-use dunlin_protocol::peer::{OperationMessage, PeerOp, Refusal};
+use dunlin_protocol::peer::{OperationMessage, PeerOp};
 use dunlin_protocol::request::Request;
+use dunlin_protocol::response::Answer;
 use dunlin_ring::{NodeId, PartitionId};
 
 use crate::io::{Effect, Now, Time, TimerId};
@@ -89,20 +90,21 @@ impl Shard {
         now: Now,
         effects: &mut Vec<Effect>,
     ) {
+        // It did nothing: it refuses, or owns no longer or not yet.
+        let says_no = match &message {
+            OperationMessage::Refused(_) => true,
+            OperationMessage::Forwarded { answer } => **answer == Answer::Failed(Failure::NotOwner),
+            _ => false,
+        };
+        let is_last = forward.asked.last() == Some(&from);
         match message {
-            OperationMessage::Forwarded { answer } if forward.asked.contains(&from) => {
+            _ if says_no && is_last && forward.left.is_empty() => {
+                self.fail(forward.origin, Failure::NotOwner, effects);
+            }
+            _ if says_no && is_last => self.forward_next(op, forward, now, effects),
+            OperationMessage::Forwarded { answer } if !says_no && forward.asked.contains(&from) => {
                 effects.push(Self::answer(forward.origin, *answer));
             }
-            // Refused before anything was done, so the next owner may be asked.
-            OperationMessage::Refused(
-                Refusal::NotOwner
-                | Refusal::Filling
-                | Refusal::Skew
-                | Refusal::Full
-                | Refusal::Failed
-                | Refusal::Overloaded,
-            ) if !forward.left.is_empty() => self.forward_next(op, forward, now, effects),
-            OperationMessage::Refused(_) => self.fail(forward.origin, Failure::NotOwner, effects),
             _ => {
                 self.operations.insert(op, Operation::Forward(forward));
             }

@@ -24,6 +24,7 @@ use dunlin_protocol::peer::{
     Coverage, HintScope, KeyedRow, OperationMessage, PeerOp, RangeScope, RowDots, RowEvent,
     RowRange,
 };
+use dunlin_protocol::request::Request;
 use dunlin_protocol::response::{Answer, Found as Shown, ReadAnswer};
 use dunlin_protocol::{Failure, RowKey};
 use dunlin_ring::{Fallbacks, NodeId, PartitionId};
@@ -51,8 +52,12 @@ pub(crate) enum Question {
 /// What happens with what was read.
 #[derive(Debug)]
 pub(crate) enum Then {
-    /// It is shown to a client, whose session has seen this much, if it has one.
-    Show(Origin, Option<Clock>),
+    /// It is shown to a client, which asked this, and whose session has seen this much, if it has one.
+    Show {
+        origin: Origin,
+        request: Box<Request>,
+        seen: Option<Clock>,
+    },
     /// A write replaces it.
     Write(Box<PreparedWrite>),
 }
@@ -513,7 +518,7 @@ impl Shard {
         };
         let origin = match gather.then {
             Then::Write(write) => return self.resume_write(*write, found, now, effects),
-            Then::Show(origin, _) => origin,
+            Then::Show { origin, .. } => origin,
         };
         let mut owners: Vec<NodeId> = gather.says.iter().map(|says| says.node).collect();
         if gather.counts_itself {
@@ -556,7 +561,7 @@ impl GatherOp {
     /// What the session has seen for which it is read, if there is one.
     pub(crate) fn seen(&self) -> Option<&Clock> {
         match &self.then {
-            Then::Show(_, seen) => seen.as_ref(),
+            Then::Show { seen, .. } => seen.as_ref(),
             Then::Write(_) => None,
         }
     }
@@ -564,6 +569,19 @@ impl GatherOp {
     /// Whether fallbacks may be asked.
     pub(crate) fn allowed(&self) -> Fallbacks {
         self.fallbacks
+    }
+
+    /// When its answer is due.
+    pub(crate) fn deadline(&self) -> Time {
+        self.deadline
+    }
+
+    /// What was asked, to be begun anew.
+    pub(crate) fn into_request(self) -> Option<Request> {
+        match self.then {
+            Then::Show { request, .. } => Some(*request),
+            Then::Write(write) => write.request.map(|request| Request::Write(*request)),
+        }
     }
 
     /// Where its answer goes.
@@ -606,7 +624,7 @@ impl Then {
 
     fn origin(&self) -> Origin {
         match self {
-            Self::Show(origin, _) => *origin,
+            Self::Show { origin, .. } => *origin,
             Self::Write(write) => write.origin,
         }
     }

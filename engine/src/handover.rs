@@ -13,6 +13,7 @@
 use std::collections::BTreeMap;
 
 use dunlin_crdt::Clock;
+use dunlin_protocol::Failure;
 use dunlin_protocol::peer::{AckWhen, PeerBody, RepairMessage};
 use dunlin_ring::{NodeId, PartitionId};
 
@@ -48,7 +49,7 @@ impl Shard {
 
     /// Once a round: offers what is held and not owned to those owners that have not said that they
     /// hold it, and gives up what all of them do.
-    pub(crate) fn handover_round(&mut self, effects: &mut Vec<Effect>) {
+    pub(crate) fn handover_round(&mut self, now: Now, effects: &mut Vec<Effect>) {
         let partitions = self.not_owned();
         self.handover.held.retain(|p, _| partitions.contains(p));
         for partition in partitions {
@@ -57,7 +58,7 @@ impl Shard {
                 // learn of them.
                 self.replica.mark_whole(partition);
             }
-            if self.give_up_what_owners_hold(partition, effects) {
+            if self.give_up_what_owners_hold(partition, now, effects) {
                 continue;
             }
             let held = self.handover.held.entry(partition).or_default();
@@ -75,6 +76,7 @@ impl Shard {
     fn give_up_what_owners_hold(
         &mut self,
         partition: PartitionId,
+        now: Now,
         effects: &mut Vec<Effect>,
     ) -> bool {
         let clock = self.replica.clock(partition);
@@ -83,17 +85,24 @@ impl Shard {
         let owners = self.view.readers(partition);
         let all_hold = owners.iter().all(|owner| held.contains_key(owner));
         if all_hold {
-            self.give_up_partition(partition, effects);
+            self.give_up_partition(partition, now, effects);
         }
         all_hold
     }
 
-    fn give_up_partition(&mut self, partition: PartitionId, effects: &mut Vec<Effect>) {
+    fn give_up_partition(&mut self, partition: PartitionId, now: Now, effects: &mut Vec<Effect>) {
         self.handover.held.remove(&partition);
         match self.replica.give_up(partition) {
             Ok(()) => {
                 // Reads that count this node look at what it holds when they end.
-                self.give_up_reads(Some(partition), effects);
+                for read in self.take_reads(Some(partition)) {
+                    self.counters.add("restarted");
+                    let (origin, deadline) = (read.origin(), read.deadline());
+                    match read.into_request() {
+                        Some(request) => self.request(origin, request, deadline, now, effects),
+                        None => self.fail(origin, Failure::NotOwner, effects),
+                    }
+                }
                 self.repair.forget_partition(partition);
                 self.scrub.forget_partition(partition);
                 self.counters.add("partitions_given_up");
@@ -135,6 +144,7 @@ impl Shard {
         from: NodeId,
         partition: PartitionId,
         clock: Clock,
+        now: Now,
         effects: &mut Vec<Effect>,
     ) {
         if !self.not_owned().contains(&partition) {
@@ -144,7 +154,7 @@ impl Shard {
         held.insert(from, clock);
         let unclaimed = self.replica.has_unclaimed(partition);
         if !unclaimed || self.replica.transfer(partition).is_some() {
-            self.give_up_what_owners_hold(partition, effects);
+            self.give_up_what_owners_hold(partition, now, effects);
         }
     }
 

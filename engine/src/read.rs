@@ -164,7 +164,11 @@ impl Shard {
                 (true, _) => {}
             }
         }
-        let then = Then::Show(origin, seen);
+        let then = Then::Show {
+            origin,
+            request: Box::new(request),
+            seen,
+        };
         let needs = Needs {
             nodes: needed,
             owners: needed_owners,

@@ -241,7 +241,7 @@ impl Shard {
         self.say_what_is_synced();
         self.replica.settle();
         self.pull_more(now, effects);
-        self.handover_round(effects);
+        self.handover_round(now, effects);
         self.gain(effects);
         self.tell_follows(effects);
         let at = now.time.plus_ms(self.options.repair_every_ms);
@@ -492,7 +492,7 @@ impl Shard {
             }
             RepairMessage::Fetched { rows, clock } => self.fetched(partition, &rows, &clock),
             RepairMessage::Held { clock } => {
-                self.held_by(from, partition, clock, effects);
+                self.held_by(from, partition, clock, now, effects);
                 Ok(())
             }
             RepairMessage::Whole {

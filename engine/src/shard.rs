@@ -466,7 +466,9 @@ impl Shard {
         self.scrub.forget();
         effects.push(Effect::Note(Note::RolledBack));
         self.counters.add("rolled_back");
-        self.give_up_reads(None, effects);
+        for gather in self.take_reads(None) {
+            self.fail(gather.origin(), Failure::StorageFull, effects);
+        }
         for waiting in self.commits.refused() {
             match waiting {
                 Waiting::Own(op) => self.own_copy_lost(op, now, effects),
@@ -486,8 +488,9 @@ impl Shard {
         }
     }
 
-    /// What others said was relative to what this node held then, and no longer does.
-    pub(crate) fn give_up_reads(&mut self, of: Option<PartitionId>, effects: &mut Vec<Effect>) {
+    /// Takes away the reads of a partition, or all: what others said was relative to what this node held then,
+    /// and no longer does.
+    pub(crate) fn take_reads(&mut self, of: Option<PartitionId>) -> Vec<GatherOp> {
         let is_read = |operation: &Operation| match operation {
             Operation::Gather(gather) => of.is_none_or(|of| gather.partition() == of),
             Operation::Write(_)
@@ -495,20 +498,14 @@ impl Shard {
             | Operation::Digest(_)
             | Operation::Probe(_) => false,
         };
-        let failure = match of {
-            None => Failure::StorageFull,
-            Some(_) => Failure::NotOwner,
-        };
         let reads = self
             .operations
-            .iter()
-            .filter(|(_, operation)| is_read(operation));
-        let reads: Vec<PeerOp> = reads.map(|(op, _)| *op).collect();
-        for op in reads {
-            if let Some(Operation::Gather(gather)) = self.operations.remove(&op) {
-                self.fail(gather.origin(), failure.clone(), effects);
-            }
-        }
+            .extract_if(.., |_, operation| is_read(operation));
+        let reads = reads.filter_map(|(_, operation)| match operation {
+            Operation::Gather(gather) => Some(*gather),
+            _ => None,
+        });
+        reads.collect()
     }
 
     fn change_view(&mut self, view: Arc<View>, now: Now, effects: &mut Vec<Effect>) {

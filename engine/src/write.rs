@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use dunlin_crdt::{Change, Clock, OpId, Replaces, RowKind};
 use dunlin_protocol::peer::{AckWhen, OperationMessage, PeerOp, Refusal, RowEvent};
-use dunlin_protocol::request::{Write, WriteOptions};
+use dunlin_protocol::request::{Request, Write, WriteOptions};
 use dunlin_protocol::response::{Answer, HeldBy, Receipt, Rest};
 use dunlin_protocol::status::StorageState;
 use dunlin_protocol::{Bucket, Context, Durability, Failure};
@@ -46,7 +46,7 @@ pub(crate) struct PreparedWrite {
     fallbacks: Fallbacks,
     ack: AckWhen,
     /// What was asked, if it reads first: that may be for another node by then.
-    request: Option<Box<Write>>,
+    pub(crate) request: Option<Box<Write>>,
 }
 
 /// A write that is on its way to its owners.
@@ -100,7 +100,7 @@ impl Shard {
             let nearest = self.nearest(self.view.owners(partition));
             match (nearest.is_empty(), write.options.fallbacks, origin) {
                 (false, _, Origin::Client(_)) => {
-                    let request = dunlin_protocol::request::Request::Write(write);
+                    let request = Request::Write(write);
                     self.start_forward(origin, partition, request, nearest, deadline, now, effects);
                     return Ok(());
                 }
@@ -167,12 +167,9 @@ impl Shard {
         let is_for_others = !self.is_owner_here(write.partition)
             && !self.nearest(self.view.owners(write.partition)).is_empty();
         if let Some(request) = write.request.take_if(|_| is_for_others) {
-            self.counters.add("writes_restarted");
-            let (origin, deadline) = (write.origin, write.deadline);
-            if let Err(failure) = self.start_write(origin, *request, deadline, now, effects) {
-                self.fail(origin, failure, effects);
-            }
-            return;
+            self.counters.add("restarted");
+            let request = Request::Write(*request);
+            return self.request(write.origin, request, write.deadline, now, effects);
         }
         let rest = match found {
             Found::Rows(rows) => {

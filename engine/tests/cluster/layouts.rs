@@ -5,7 +5,7 @@ use dunlin_crdt::{Kind, OpId};
 use dunlin_protocol::cluster::{Change, ClusterRequest};
 use dunlin_protocol::peer::{OperationMessage, PeerBody};
 use dunlin_protocol::request::{
-    Query, ReadOptions, Replace, Request, Write, WriteOp, WriteOptions,
+    Query, Read, ReadOptions, Replace, Request, Write, WriteOp, WriteOptions,
 };
 use dunlin_protocol::response::Answer;
 use dunlin_protocol::{BucketDefaults, Failure};
@@ -317,8 +317,9 @@ fn impossible_changes_are_refused_with_the_reason() {
     assert!(why.contains("nothing is staged"), "{why}");
 }
 
-#[test]
-fn a_write_that_was_reading_when_its_node_owned_no_longer_is_passed_on() {
+/// Asks a node that leaves for a read and a removal, whose reads last until it owns no longer, or until it has given up
+/// as well; they succeed.
+fn ask_who_leaves(until_given_up: bool) {
     let mut cluster = Cluster::of(4);
     let defaults = BucketDefaults {
         r: Quorum::All,
@@ -335,6 +336,13 @@ fn a_write_that_was_reading_when_its_node_owned_no_longer_is_passed_on() {
         let is_compared = |message: &_| matches!(message, OperationMessage::Compared { .. });
         matches!(body, PeerBody::Operation { message, .. } if is_compared(message))
     });
+    let read = Request::Read(Read {
+        bucket: bucket.id,
+        key: "k".into(),
+        query: Query::Value,
+        options: ReadOptions::default(),
+        seen: None,
+    });
     let removal = Request::Write(Write {
         bucket: bucket.id,
         key: "k".into(),
@@ -342,19 +350,34 @@ fn a_write_that_was_reading_when_its_node_owned_no_longer_is_passed_on() {
         id: OpId(8, 1),
         options: WriteOptions::default(),
     });
-    let asked = cluster.begin(leaving, removal, 60_000);
+    let asked = [read, removal].map(|request| cluster.begin(leaving, request, 60_000));
+    let is_over = |cluster: &Cluster| {
+        let holds = cluster.nodes[&leaving].shard.replica().owns(partition);
+        !(cluster.is_owner(leaving, partition) || (until_given_up && holds))
+    };
     for _ in 0..6000 {
         cluster.pass_ms(10);
-        if !cluster.is_owner(leaving, partition) {
+        if is_over(&cluster) {
             break;
         }
     }
-    assert!(!cluster.is_owner(leaving, partition));
+    assert!(is_over(&cluster));
     cluster.release();
-    let answer = cluster.await_answer(asked);
-    assert!(matches!(answer, Answer::Written(_)), "{answer:?}");
+    let [read, removal] = asked.map(|asked| cluster.await_answer(asked));
+    assert!(matches!(read, Answer::Read(_)), "{read:?}");
+    assert!(matches!(removal, Answer::Written(_)), "{removal:?}");
     let (values, _) = cluster.siblings(cluster.id(1), &bucket, "k");
     assert!(values.is_empty(), "{values:?}");
+}
+
+#[test]
+fn a_write_that_was_reading_when_its_node_owned_no_longer_is_passed_on() {
+    ask_who_leaves(false);
+}
+
+#[test]
+fn what_was_being_read_when_its_node_gave_it_up_is_asked_of_the_owners() {
+    ask_who_leaves(true);
 }
 
 #[test]
