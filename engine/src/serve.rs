@@ -194,7 +194,14 @@ impl Shard {
         row: &Row,
         effects: &mut Vec<Effect>,
     ) {
-        if row.cells().len() > 1 && self.is_lww(key) {
+        if row.cells().len() > 1 {
+            self.note_lww_concurrent(key, effects);
+        }
+    }
+
+    /// Concurrent writes of a row have met, if it is an lww one.
+    pub(crate) fn note_lww_concurrent(&mut self, key: &RowKey, effects: &mut Vec<Effect>) {
+        if self.is_lww(key) {
             self.counters.add("lww_concurrent");
             effects.push(Effect::Note(Note::LwwConcurrent { key: key.clone() }));
         }

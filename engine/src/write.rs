@@ -303,6 +303,12 @@ impl Shard {
         let events = staged.map_err(|error| self.refused_write(error, effects))?;
         // The bucket may have been dropped while this write was reading.
         self.note_rows(write.partition, events.iter().map(|event| &event.key));
+        if !as_owner {
+            // They may have met in these hints alone.
+            for event in events.iter().filter(|e| e.event.replaces.len() > 1) {
+                self.note_lww_concurrent(&event.key, effects);
+            }
+        }
         if self.options.notes_minted {
             let (op, events) = (write.id, events.clone());
             effects.push(Effect::Note(Note::Minted { op, events }));

@@ -147,3 +147,35 @@ fn concurrent_lww_writes_that_met_only_where_they_were_removed_are_counted() {
     let told = |note: &Note| matches!(note, Note::LwwConcurrent { .. });
     assert!(cluster.notes.iter().any(told));
 }
+
+#[test]
+fn concurrent_lww_writes_that_met_only_in_hints_are_counted() {
+    let mut cluster = Cluster::of(5);
+    let bucket = cluster.bucket("b", Kind::Lww);
+    let one = WriteOptions {
+        w: Some(Quorum::One),
+        ..WriteOptions::default()
+    };
+    for owner in cluster.owners(&bucket, "k") {
+        cluster.cut_off_unnoticed(owner);
+    }
+    cluster.pass_ms(2000);
+    let (fallback, other) = match cluster.others(&bucket, "k")[..] {
+        [fallback, other] => (fallback, other),
+        ref nodes => panic!("{nodes:?}"),
+    };
+    cluster.cut_off_unnoticed(other);
+    cluster
+        .write_with(fallback, &bucket, "k", blind("a"), one)
+        .unwrap();
+    cluster.join(other);
+    cluster
+        .write_with(other, &bucket, "k", blind("b"), one)
+        .unwrap();
+    let told = |note: &Note| matches!(note, Note::LwwConcurrent { .. });
+    assert!(!cluster.notes.iter().any(told));
+    cluster
+        .write_with(fallback, &bucket, "k", blind("c"), one)
+        .unwrap();
+    assert!(cluster.notes.iter().any(told));
+}

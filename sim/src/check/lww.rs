@@ -63,6 +63,23 @@ fn winners(evidence: &Evidence<'_>, sentences: &mut Vec<String>) {
     }
 }
 
+/// All that an event has replaced, and what that had replaced: of a fallback that lacks what came between, a later
+/// write does not meet the earlier one as a concurrent one.
+fn ancestors(evidence: &Evidence<'_>, of: Name) -> BTreeSet<Name> {
+    let mut found = BTreeSet::new();
+    let mut left = vec![of];
+    while let Some(name) = left.pop() {
+        let minted = evidence.ledger.event(name);
+        let replaced = minted.into_iter().flat_map(|m| m.event.replaces.dots());
+        left.extend(
+            replaced
+                .map(|dot| Name::of(&dot))
+                .filter(|n| found.insert(*n)),
+        );
+    }
+    found
+}
+
 /// Events that met in one row, at a node that wrote the next or at an owner in the end, and of which none
 /// had replaced the other: somebody noted it.
 fn losers(evidence: &Evidence<'_>, row: &RowKey, sentences: &mut Vec<String>) {
@@ -79,7 +96,12 @@ fn losers(evidence: &Evidence<'_>, row: &RowKey, sentences: &mut Vec<String>) {
         let replaced = minted.event.replaces.dots().map(|dot| Name::of(&dot));
         met.push(replaced.filter(is_write).collect());
     }
-    if let Some(met) = met.into_iter().find(|met| met.len() > 1) {
+    let concurrent = |met: BTreeSet<Name>| {
+        let replaced: BTreeSet<Name> = met.iter().flat_map(|n| ancestors(evidence, *n)).collect();
+        met.difference(&replaced).copied().collect::<Vec<Name>>()
+    };
+    let mut met = met.into_iter().filter(|met| met.len() > 1).map(concurrent);
+    if let Some(met) = met.find(|met| met.len() > 1) {
         let names: Vec<String> = met.iter().map(Name::to_string).collect();
         sentences.push(format!(
             "{} met on {row:?}, and no node told of it",

@@ -1,10 +1,11 @@
 //! Within a session a read shows what the session has written and what its reads have shown, or what
 //! replaced it; and what it has seen replaced or gone it never sees again.
 //!
-//! Whatever the quorums were, whoever answered, whatever has failed.
+//! Whatever the quorums were, whoever answered, whatever has failed; but for writes that no disk knew at some moment.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use dunlin_crdt::Body;
 use dunlin_protocol::RowKey;
 
 use super::evidence::Evidence;
@@ -98,10 +99,12 @@ fn look(
 fn names(evidence: &Evidence<'_>, row: &RowKey, shown: &Shown) -> BTreeSet<Name> {
     match shown {
         Shown::Siblings(_, dots) => dots.dots().map(|dot| Name::of(&dot)).collect(),
-        Shown::Latest(_, stamp) => {
+        // Two nodes may stamp two writes alike.
+        Shown::Latest(value, stamp) => {
+            let body = Body::Value(value.clone());
             let of_stamp = evidence.ledger.on_row(row).filter(|(_, minted)| {
                 let cell = minted.event.cell.as_ref();
-                cell.is_some_and(|cell| cell.stamp == *stamp)
+                cell.is_some_and(|cell| cell.stamp == *stamp && cell.body == body)
             });
             of_stamp.map(|(name, _)| name).collect()
         }
@@ -111,7 +114,8 @@ fn names(evidence: &Evidence<'_>, row: &RowKey, shown: &Shown) -> BTreeSet<Name>
 
 impl Known {
     fn learn(&mut self, evidence: &Evidence<'_>, name: Name) {
-        let Some(minted) = evidence.ledger.event(name) else {
+        let minted = evidence.ledger.event(name);
+        let Some(minted) = minted.filter(|minted| !minted.lost && !minted.forgotten) else {
             return;
         };
         if minted.event.cell.is_some() && !self.gone.contains(&name) {
