@@ -152,8 +152,10 @@ impl Shard {
         let needed = checked(options.r.unwrap_or(default_r))?
             .max(needed_owners)
             .max(1);
-        // A damaged row is no answer; another owner has it.
-        if !owners.contains(&self.view.me) || self.scrub.has_damage(partition) {
+        // A damaged row is no answer; another owner has it. And what a row had replaced is not known to a clock
+        // that does not know the row.
+        let is_doubtful = self.scrub.has_damage(partition) || self.replica.has_unclaimed(partition);
+        if !owners.contains(&self.view.me) || is_doubtful {
             let nearest = self.nearest(owners.iter().copied());
             match (nearest.is_empty(), origin) {
                 (false, Origin::Client(_)) => {

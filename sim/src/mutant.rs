@@ -343,6 +343,7 @@ impl Mutant {
                 options.partitions = 4;
                 options.keys = options.keys.min(2);
                 options.disk.sync_us_max = 200;
+                options.disk.sync_every_ms = 50;
                 options.engine.ping_every_ms = 800;
                 options.engine.unreachable_after_ms = 3_000;
                 *faults = FaultWeights::NONE;
