@@ -149,7 +149,7 @@ pub(crate) fn message(
         ) if chance(&mut world.rng, 300) => return None,
         (Mutant::RetiredEarly, PeerBody::Control(ControlMessage::Know { entries, .. })) => {
             // Some hear late that a layout is complete, and read by the one before meanwhile.
-            if to % 2 == 0 && chance(&mut world.rng, 900) {
+            if to.is_multiple_of(2) && chance(&mut world.rng, 900) {
                 let is_layout = |entry: &ClusterEntry| matches!(entry, ClusterEntry::Layout(_));
                 entries.retain(is_layout);
             }

@@ -4,6 +4,7 @@ use std::ops::Bound;
 
 use dunlin_crdt::{FieldKind, FieldPath, Kind};
 use dunlin_engine::{EngineOptions, Note};
+use dunlin_protocol::peer::PeerBody;
 use dunlin_protocol::request::{
     FieldChange, Query, ReadOptions, Replace, Request, WriteOp, WriteOptions,
 };
@@ -12,7 +13,7 @@ use dunlin_protocol::{BucketDefaults, Failure};
 use dunlin_ring::{Fallbacks, Quorum};
 use dunlin_storage::{Keyspace, Kv, MemoryKv, Start};
 
-use crate::harness::{Cluster, blind};
+use crate::harness::{Cluster, blind, put};
 
 #[test]
 fn removed_value_is_not_shown_where_one_of_the_quorum_knows() {
@@ -178,4 +179,39 @@ fn concurrent_lww_writes_that_met_only_in_hints_are_counted() {
         .write_with(fallback, &bucket, "k", blind("c"), one)
         .unwrap();
     assert!(cluster.notes.iter().any(told));
+}
+
+#[test]
+fn value_is_not_shown_beside_its_replacement_by_a_node_that_has_forgotten() {
+    let mut cluster = Cluster::of(3);
+    let bucket = cluster.bucket("b", Kind::Register);
+    let (stale, forgets) = (cluster.id(1), cluster.id(2));
+    let old = cluster
+        .write(forgets, &bucket, "k", blind("old"))
+        .unwrap()
+        .context;
+    cluster.pass_ms(3000);
+    cluster.cut_off_unnoticed(stale);
+    cluster
+        .write(forgets, &bucket, "k", put("new", &old))
+        .unwrap();
+    cluster.holds_back = Some(|body| matches!(body, PeerBody::Repair { .. }));
+    cluster.join(stale);
+    let kv = cluster.nodes[&forgets].kv.clone();
+    let evidence = Vec::new();
+    cluster.boot(forgets, kv, Start::Amnesia { evidence });
+    cluster.pass_ms(1000);
+    // The third is away, so only one answers that has not heard of the replacement.
+    cluster.cut_off_unnoticed(cluster.id(3));
+    let one = ReadOptions {
+        r: Some(Quorum::One),
+        ..ReadOptions::default()
+    };
+    let answer = cluster
+        .read_with(forgets, &bucket, "k", Query::Value, one)
+        .unwrap();
+    let Found::Siblings { values, .. } = answer.found else {
+        panic!("{answer:?}")
+    };
+    assert_eq!(values, ["old"]);
 }
