@@ -44,6 +44,8 @@ pub(crate) struct Cluster {
     pub(crate) ahead_ms: BTreeMap<NodeId, u64>,
     /// Nodes whose disk takes what comes to it of the shard when it moves again, which is never.
     pub(crate) stalled: BTreeSet<NodeId>,
+    /// Nodes whose disk refuses what comes to it of the shard.
+    pub(crate) refuses: BTreeSet<NodeId>,
     down: BTreeSet<NodeId>,
     /// Hints stay where they are.
     pub(crate) no_handoff: bool,
@@ -95,6 +97,7 @@ impl Cluster {
             },
             ahead_ms: BTreeMap::new(),
             stalled: BTreeSet::new(),
+            refuses: BTreeSet::new(),
             down: BTreeSet::new(),
             no_handoff: false,
             holds_back: None,
@@ -335,13 +338,14 @@ impl Cluster {
         let Some(node) = self.nodes.get(&id).filter(|_| !stalls) else {
             return;
         };
-        let done = node.kv.commit(ops).and_then(|()| node.kv.sync());
-        let input = match done {
-            Ok(()) => Input::Committed {
+        let refuses = part == SHARD && self.refuses.contains(&id);
+        let is_done = !refuses && node.kv.commit(ops).and_then(|()| node.kv.sync()).is_ok();
+        let input = match is_done {
+            true => Input::Committed {
                 written: batch,
                 synced: batch,
             },
-            Err(_) => {
+            false => {
                 self.storage_changed(id, StorageState::Full);
                 Input::CommitRefused(batch)
             }

@@ -2,6 +2,7 @@
 //! hold, and what is no longer owned is handed over before it goes.
 
 use dunlin_crdt::{Kind, OpId};
+use dunlin_engine::Note;
 use dunlin_protocol::cluster::{Change, ClusterRequest};
 use dunlin_protocol::peer::{OperationMessage, PeerBody};
 use dunlin_protocol::request::{
@@ -10,7 +11,7 @@ use dunlin_protocol::request::{
 use dunlin_protocol::response::Answer;
 use dunlin_protocol::{BucketDefaults, Failure};
 use dunlin_ring::{NodeId, Quorum};
-use dunlin_storage::{MemoryKv, Start};
+use dunlin_storage::{DiskSpace, MemoryKv, Start};
 
 use crate::harness::{Cluster, blind, member};
 
@@ -392,4 +393,26 @@ fn a_newcomer_counts_as_filled_once_its_disk_has_what_filled_it() {
     let held = cluster.nodes[&newcomer].shard.replica().tally().rows;
     assert!(held > 0, "it has pulled nothing");
     assert_eq!(cluster.shape(newcomer).layouts.len(), 2);
+}
+
+#[test]
+fn a_newcomer_whose_disk_refused_what_fills_it_is_filled_again() {
+    let mut cluster = Cluster::of(3);
+    let bucket = cluster.bucket("b", Kind::Lww);
+    fill(&mut cluster, &bucket, "v1");
+    let newcomer = cluster.boot_newcomer(4);
+    cluster.change(cluster.id(2), [Change::Join(member(4))]);
+    cluster.refuses.insert(newcomer);
+    for _ in 0..100 {
+        // It is believed to have room again and again, and so is filled again and again.
+        cluster.set_space(newcomer, DiskSpace::Ample);
+        cluster.pass_ms(100);
+    }
+    assert!(cluster.notes.contains(&Note::RolledBack));
+    assert_eq!(cluster.shape(newcomer).layouts.len(), 2);
+    cluster.refuses.clear();
+    cluster.set_space(newcomer, DiskSpace::Ample);
+    cluster.wait_until_complete();
+    check(&mut cluster, &bucket, "v1");
+    cluster.assert_converged();
 }

@@ -1,9 +1,10 @@
 //! Nodes that say no: others do it in their place, and nobody waits for that.
 
 use dunlin_crdt::Kind;
+use dunlin_engine::Note;
 use dunlin_protocol::Failure;
 use dunlin_protocol::peer::{OperationMessage, PeerBody};
-use dunlin_protocol::request::{Query, ReadOptions, WriteOptions};
+use dunlin_protocol::request::{Query, ReadOptions, Request, WriteOptions};
 use dunlin_ring::{NodeId, Quorum};
 use dunlin_storage::DiskSpace;
 
@@ -84,4 +85,23 @@ fn an_owner_that_refuses_a_read_is_replaced_at_once() {
         assert_eq!(answer.unwrap().owners.len(), 2);
         assert_eq!(cluster.now.time, before);
     }
+}
+
+#[test]
+fn rows_of_a_dropped_bucket_are_removed_again_when_the_disk_did_not_take_it() {
+    let mut cluster = Cluster::of(3);
+    let bucket = cluster.bucket("b", Kind::Register);
+    let node = cluster.id(2);
+    cluster
+        .write_with(cluster.id(1), &bucket, "k", blind("v"), all())
+        .unwrap();
+    cluster.pass_ms(3000);
+    cluster.refuses.insert(node);
+    cluster.ask(node, Request::DropBucket(bucket.name));
+    cluster.pass_ms(3000);
+    assert!(cluster.notes.contains(&Note::RolledBack));
+    cluster.refuses.clear();
+    cluster.set_space(node, DiskSpace::Ample);
+    cluster.pass_ms(5000);
+    assert_eq!(cluster.nodes[&node].shard.replica().tally().rows, 0);
 }

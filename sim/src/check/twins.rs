@@ -1,4 +1,4 @@
-//! Of two processes of one node one is left in the end: the one that started later.
+//! Of two processes of one node one is left in the end: the one that started later, unless that was taken for dead.
 
 use super::Checker;
 use crate::world::World;
