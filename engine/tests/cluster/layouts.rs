@@ -99,8 +99,8 @@ fn a_dead_node_is_replaced_without_it() {
     check(&mut cluster, &bucket, "v2");
 }
 
-#[test]
-fn what_only_a_node_that_slept_through_two_layouts_was_told_is_handed_over() {
+/// A node sleeps through two layouts, with a write that only it has been told of.
+fn sleep_through_two_layouts(forgets: bool) {
     let mut cluster = Cluster::of(4);
     let bucket = cluster.bucket("b", Kind::Register);
     let sleeper = cluster.id(4);
@@ -129,12 +129,27 @@ fn what_only_a_node_that_slept_through_two_layouts_was_told_is_handed_over() {
         cluster.pass_ms(100);
     }
     assert_eq!(cluster.shape(cluster.id(1)).layouts.len(), 1);
+    if forgets {
+        let kv = cluster.nodes[&sleeper].kv.clone();
+        let evidence = Vec::new();
+        cluster.boot(sleeper, kv, Start::Amnesia { evidence });
+    }
     cluster.join(sleeper);
     cluster.wait_until_complete();
     cluster.pass_ms(5000);
     assert_eq!(cluster.nodes[&sleeper].shard.replica().owned().count(), 0);
     let (values, _) = cluster.siblings(cluster.id(1), &bucket, &key);
     assert_eq!(values, ["alone"]);
+}
+
+#[test]
+fn what_only_a_node_that_slept_through_two_layouts_was_told_is_handed_over() {
+    sleep_through_two_layouts(false);
+}
+
+#[test]
+fn what_was_found_on_the_disk_of_a_former_owner_that_forgot_is_handed_over() {
+    sleep_through_two_layouts(true);
 }
 
 #[test]
