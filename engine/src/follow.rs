@@ -152,13 +152,16 @@ impl Shard {
             let is_kept = self.replica.owns(*p) && !self.following.unkept.contains_key(p);
             !is_kept || self.is_unfilled(*p)
         });
+        // Before the older layouts are retired, too: nobody may take it for done and switch this node off.
+        let handed_over = |p: &PartitionId| !newest.is_owner(self.view.me, *p);
+        let handing_over = self.replica.owned().filter(handed_over).count();
         let follows = Follows {
             newest: self.view.layouts.newest().id,
             reads: self.view.layouts.complete().id,
             acked: self.following.older.is_empty(),
             // At most Q of each, which is at most 4,096.
             filling: filling.count() as u32,
-            handing_over: self.not_owned().len() as u32,
+            handing_over: handing_over as u32,
         };
         if self.following.told != Some(follows) {
             self.following.told = Some(follows);
