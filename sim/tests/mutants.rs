@@ -6,7 +6,7 @@ use std::error::Error;
 use dunlin_sim::{Checker, Mutant, Overrides, run};
 
 /// Some damage shows only if faults fall in with it.
-const SEEDS_MAX: u64 = 16;
+const SEEDS_MAX: u64 = 32;
 
 fn catches(mutant: Mutant) -> Result<bool, Box<dyn Error>> {
     let overrides = Overrides {
