@@ -76,6 +76,28 @@ fn a_node_that_leaves_hands_over_all_that_it_holds() {
     check(&mut cluster, &bucket, "v1");
 }
 
+/// Whoever waits for that switches the node off.
+#[test]
+fn a_node_that_leaves_is_not_taken_for_done_while_it_holds_something() {
+    let mut cluster = Cluster::of(4);
+    let bucket = cluster.bucket("b", Kind::Lww);
+    fill(&mut cluster, &bucket, "v1");
+    let leaving = cluster.id(2);
+    cluster.change(cluster.id(1), [Change::Leave(leaving)]);
+    for _ in 0..1000 {
+        cluster.pass_ms(10);
+        let state = cluster.shape(cluster.id(1));
+        let said = state.nodes.iter().find(|known| known.node == leaving);
+        let left = said.and_then(|known| known.progress.as_ref());
+        if state.layouts.len() == 1 && left.is_some_and(|left| left.handing_over == 0) {
+            let held = cluster.nodes[&leaving].shard.replica().owned().count();
+            assert_eq!(held, 0);
+            return;
+        }
+    }
+    panic!("it is never done");
+}
+
 #[test]
 fn a_dead_node_is_replaced_without_it() {
     let mut cluster = Cluster::of(4);
