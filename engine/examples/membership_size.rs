@@ -2,7 +2,7 @@
 //!
 //! `cargo run --release -p dunlin-engine --example membership_size -- 3 10 30 100 300`
 
-#![allow(
+#![expect(
     clippy::unwrap_used,
     dead_code,
     reason = "the test network is shared with the tests"

@@ -174,7 +174,7 @@ pub struct Follows {
     pub acked: bool,
     /// Partitions that it owns under it and that have yet to be filled.
     pub filling: u32,
-    /// Partitions that it holds and owns no longer.
+    /// Partitions that it holds and does not own under it.
     pub handing_over: u32,
 }
 

@@ -159,7 +159,7 @@ pub struct NodeProgress {
     /// Partitions of the newest layout that it has yet to fill.
     #[serde(rename = "f", default)]
     pub filling: u32,
-    /// Partitions that it no longer owns and has yet to hand over.
+    /// Partitions that it holds, does not own by the newest layout, and has yet to hand over.
     #[serde(rename = "h", default)]
     pub handing_over: u32,
 }

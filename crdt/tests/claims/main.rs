@@ -3,12 +3,7 @@
 //! `schedule` is not a group but the machine of three: it runs several owners of one partition under a
 //! seed, with a naive model beside them. `laws`, `agreement` and `mutants` ask it different questions.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "tests fail by panicking"
-)]
+#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 mod agreement;
 mod clock;

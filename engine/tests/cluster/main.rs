@@ -1,6 +1,6 @@
 //! What a cluster of shards does, on a network without delay whose links the test cuts.
 
-#![allow(
+#![expect(
     clippy::unwrap_used,
     clippy::panic,
     reason = "a test that cannot go on has failed"

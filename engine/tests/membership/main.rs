@@ -1,10 +1,6 @@
 //! Who is there, according to whom: many members on a network of the test's own.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test that cannot go on has failed"
-)]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod network;
 
