@@ -148,7 +148,11 @@ impl Shard {
             }),
         };
         let default_r = self.bucket(bucket)?.defaults.r;
-        let needed_owners = options.pr.map_or(Ok(0), checked)?;
+        // A session does not carry what every owner holds, so hints alone can't reflect what it has seen.
+        let needed_owners = options
+            .pr
+            .map_or(Ok(0), checked)?
+            .max(usize::from(seen.is_some()));
         let needed = checked(options.r.unwrap_or(default_r))?
             .max(needed_owners)
             .max(1);

@@ -214,6 +214,33 @@ fn a_write_that_only_fallbacks_hold_is_shown_by_owners_that_missed_it() {
 }
 
 #[test]
+fn what_the_owners_hold_is_not_hidden_by_a_hint_while_they_are_away() {
+    let mut cluster = Cluster::of(5);
+    cluster.no_handoff = true;
+    let bucket = cluster.bucket("b", Kind::Lww);
+    let owners = cluster.owners(&bucket, "k");
+    let fallback = cluster.others(&bucket, "k")[0];
+    let at = (owners[0], &bucket, "k");
+    cluster.write(at.0, at.1, at.2, blind("v")).unwrap();
+    cluster.pass_ms(5_000);
+    let mut session = Session::new();
+    session.ask(&mut cluster, at, Query::Value).unwrap();
+    assert_eq!(session.seen, Context::default(), "every owner holds it");
+    for owner in &owners {
+        cluster.cut_off(*owner);
+    }
+    cluster
+        .write(fallback, &bucket, "k", blind("elsewhere"))
+        .unwrap();
+    let at = (fallback, &bucket, "k");
+    let read = session.ask(&mut cluster, at, Query::Value);
+    assert!(
+        matches!(read, Err(Failure::Unavailable { needed: 1, .. })),
+        "{read:?}"
+    );
+}
+
+#[test]
 fn hints_of_another_key_do_not_keep_a_read_waiting() {
     let mut cluster = Cluster::of(5);
     cluster.no_handoff = true;
