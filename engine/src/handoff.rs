@@ -150,7 +150,7 @@ impl Shard {
         match message {
             HandoffMessage::Deliver { batch, events } => {
                 // Unanswered, the hints stay where they are and are offered again.
-                let is_ready = self.storage == StorageState::Ready && !self.must_not_wait();
+                let is_ready = self.storage == StorageState::Ready && !self.must_put_off();
                 if !is_ready || !self.is_owner_here(partition) {
                     return;
                 }

@@ -122,7 +122,7 @@ impl Shard {
         effects: &mut Vec<Effect>,
     ) {
         // Unanswered, it is offered again.
-        if !self.is_owner_here(partition) || self.must_not_wait() {
+        if !self.is_owner_here(partition) || self.must_put_off() {
             return;
         }
         if clock.is_subset(self.replica.clock(partition)) {

@@ -217,6 +217,11 @@ impl Shard {
         self.commits.len() >= self.options.commits_waiting_max
     }
 
+    /// Whether what is offered again by itself has to be: it leaves half of the waits to requests.
+    pub(crate) fn must_put_off(&self) -> bool {
+        self.commits.len() * 2 >= self.options.commits_waiting_max
+    }
+
     fn compare(
         &mut self,
         partition: PartitionId,

@@ -2,9 +2,9 @@
 
 use std::ops::Bound;
 
-use dunlin_crdt::{FieldKind, FieldPath, Kind};
+use dunlin_crdt::{Clock, FieldKind, FieldPath, Kind};
 use dunlin_engine::{EngineOptions, Note};
-use dunlin_protocol::peer::PeerBody;
+use dunlin_protocol::peer::{PeerBody, RepairMessage};
 use dunlin_protocol::request::{
     FieldChange, Query, ReadOptions, Replace, Request, WriteOp, WriteOptions,
 };
@@ -92,6 +92,32 @@ fn writes_that_wait_for_a_stalled_disk_do_not_pile_up() {
     assert_eq!(last.last().unwrap().unwrap_err(), Failure::Overloaded);
     assert!(acknowledged > 0, "two others are enough");
     assert!(cluster.nodes[&stalled].shard.queues().commits_waiting <= 5);
+}
+
+#[test]
+fn what_former_owners_offer_leaves_room_for_writes() {
+    let options = EngineOptions {
+        commits_waiting_max: 8,
+        ..EngineOptions::default()
+    };
+    let mut cluster = Cluster::with(4, options);
+    let bucket = cluster.bucket("b", Kind::Register);
+    let (partition, owners) = (
+        cluster.partition(&bucket, "k"),
+        cluster.owners(&bucket, "k"),
+    );
+    let (stalled, former) = (owners[0], cluster.others(&bucket, "k")[0]);
+    cluster.stalled.insert(stalled);
+    // Something is staged, so that the offers have to wait for the disk.
+    cluster.write(stalled, &bucket, "k", blind("v")).unwrap();
+    for _ in 0..20 {
+        let clock = Clock::new();
+        let message = RepairMessage::Offer { clock };
+        cluster.say(former, stalled, PeerBody::Repair { partition, message });
+    }
+    let waiting = cluster.nodes[&stalled].shard.queues().commits_waiting;
+    assert!((2..=4).contains(&waiting), "{waiting}");
+    cluster.write(stalled, &bucket, "k", blind("w")).unwrap();
 }
 
 #[test]

@@ -399,6 +399,12 @@ impl Cluster {
         }
     }
 
+    /// A message arrives that nobody here has sent.
+    pub(crate) fn say(&mut self, from: NodeId, to: NodeId, body: PeerBody) {
+        self.wire.push_back((from, to, Said::Body(body)));
+        self.deliver();
+    }
+
     /// What was held back arrives.
     pub(crate) fn release(&mut self) {
         self.holds_back = None;

@@ -100,6 +100,7 @@ impl MemoryKv {
     pub fn open(&self) -> Start {
         let mut state = self.lock();
         state.health = Health::Sound;
+        state.forget_blocks_of_nothing();
         state.let_read();
         std::mem::replace(&mut state.next_start, Start::Unclean)
     }
@@ -285,6 +286,18 @@ impl State {
             reads_to_fail: 0,
             unreadable: Arc::default(),
             lost: Arc::default(),
+        }
+    }
+
+    /// A row that never came to the disk is in no block of it.
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "the array has a slot for each keyspace"
+    )]
+    fn forget_blocks_of_nothing(&mut self) {
+        let rows = &self.maps[Keyspace::Rows.index()];
+        if self.lost.iter().any(|row| !rows.contains_key(row)) {
+            Arc::make_mut(&mut self.lost).retain(|row| rows.contains_key(row));
         }
     }
 
