@@ -243,6 +243,12 @@ pub enum Note {
     },
     /// The disk refused a batch; what was not committed is forgotten here.
     RolledBack,
+    /// The disk refused a batch, and what the store holds can't be read: this part does nothing more, and the
+    /// process is to end and to start anew.
+    NotRolledBack {
+        /// What the store said.
+        reason: String,
+    },
     /// A stored row is damaged; a co-owner's copy takes its place.
     RowDamaged {
         /// The partition.

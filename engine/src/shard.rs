@@ -115,6 +115,8 @@ pub struct Shard {
     pub(crate) read_latency_us: u64,
     next_op: u64,
     sync_next: SyncWhen,
+    /// What the replica holds is not what the store holds: nothing may be said of it any more.
+    is_over: bool,
 }
 
 impl std::fmt::Debug for Shard {
@@ -154,6 +156,7 @@ impl Shard {
             // Late answers to an earlier life of this node must not be taken for answers to this one.
             next_op: rng.u64(..) >> 16,
             sync_next: SyncWhen::Later,
+            is_over: false,
             options,
             view,
             replica,
@@ -164,6 +167,9 @@ impl Shard {
     /// Takes one input. What follows from it is added to `effects`; what is to be written is kept
     /// until [`flush`](Self::flush).
     pub fn handle(&mut self, input: Input, now: Now, effects: &mut Vec<Effect>) {
+        if self.is_over {
+            return;
+        }
         match input {
             Input::Started => self.start(now, effects),
             Input::Requested {
@@ -200,6 +206,9 @@ impl Shard {
     /// Turns what was staged since the last flush into a batch, and releases what need not wait for
     /// one. Call it after every run of [`handle`](Self::handle).
     pub fn flush(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        if self.is_over {
+            return;
+        }
         let mut sync = std::mem::replace(&mut self.sync_next, SyncWhen::Later);
         if self.commits.wants_sync() {
             sync = SyncWhen::Now;
@@ -232,7 +241,10 @@ impl Shard {
     /// # Errors
     /// A sentence that names the invariant that does not hold.
     pub fn check_invariants(&self) -> Result<(), String> {
-        self.replica.check_invariants()
+        match self.is_over {
+            true => Ok(()),
+            false => self.replica.check_invariants(),
+        }
     }
 
     /// What this shard keeps.
@@ -457,7 +469,9 @@ impl Shard {
             return;
         }
         if let Err(error) = self.replica.roll_back() {
-            self.note_store_error(&error, effects);
+            self.is_over = true;
+            let reason = error.to_string();
+            return effects.push(Effect::Note(Note::NotRolledBack { reason }));
         }
         self.repair.forget();
         self.handover.forget();

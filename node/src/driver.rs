@@ -267,6 +267,7 @@ impl<P: Part> Driver<P> {
             Note::Replaced { address } => ServerError::Replaced {
                 address: address.clone(),
             },
+            Note::NotRolledBack { .. } => ServerError::NotRolledBack,
             Note::Forgot {
                 by,
                 remembers,

@@ -140,6 +140,13 @@ pub enum ServerError {
          refilled from the other nodes"
     )]
     Damaged,
+    /// The disk refused a batch, and what the store holds could not be read after that. What was acknowledged
+    /// is on the disk: the next start reads it.
+    #[error(
+        "the disk refused a batch, and what the store holds could not be read after that: this process ends, and \
+         the next one reads it"
+    )]
+    NotRolledBack,
     /// The system refuses a thread, a runtime, a signal or random numbers.
     #[error("cannot {action}: {reason}")]
     System {
@@ -200,8 +207,11 @@ pub fn run(config: &Path) -> Result<(), ServerError> {
             }
             Some(failure) => {
                 tracing::error!(error = %failure, "the node ends");
-                // A merge that met a damaged table is such a failure.
-                match matches!(failure, ServerError::Store(_)) && inspector::look_at(&server.kv) {
+                // A merge that met a damaged table is such a failure, or a read.
+                let is_damaged =
+                    matches!(failure, ServerError::Store(_) | ServerError::NotRolledBack)
+                        && inspector::look_at(&server.kv);
+                match is_damaged || matches!(failure, ServerError::NotRolledBack) {
                     true => Err(start_anew()),
                     false => Err(failure),
                 }

@@ -622,6 +622,15 @@ impl World {
                 self.after(1, Event::FaultEnds(FaultEnd::StartAnew { node, life }));
             }
             Note::Unreadable => self.look_at_files(node),
+            Note::NotRolledBack { .. } if self.nodes[node].was_unreadable => {
+                self.count("processes that could not roll back");
+                let (life, kept) = (self.nodes[node].life, usize::MAX);
+                self.after(1, Event::FaultEnds(FaultEnd::Die { node, life, kept }));
+            }
+            Note::NotRolledBack { reason } => {
+                let sentence = format!("node {node} could not roll back: {reason}");
+                self.complain(Checker::Invariants, sentence);
+            }
             // A row that was healed may be ahead of the clock that it is under, until repair has brought
             // what the copy knew.
             Note::ContentsDiffer { partition } if self.rot.has_struck_in(partition) => {}

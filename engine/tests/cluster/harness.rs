@@ -367,6 +367,17 @@ impl Cluster {
         }
     }
 
+    /// A disk that has stalled refuses what it was given.
+    pub(crate) fn refuse_stalled(&mut self, node: NodeId) {
+        self.stalled.remove(&node);
+        let generation = self.nodes[&node].shard.replica().generation();
+        let refused = BatchId {
+            generation,
+            number: 0,
+        };
+        self.input(node, SHARD, Input::CommitRefused(refused));
+    }
+
     fn deliver(&mut self) {
         while let Some((from, to, body)) = self.wire.pop_front() {
             if self.down.contains(&from) || self.down.contains(&to) {

@@ -3,12 +3,13 @@
 use dunlin_crdt::Kind;
 use dunlin_engine::Note;
 use dunlin_protocol::Failure;
+use dunlin_protocol::cluster::Change;
 use dunlin_protocol::peer::{OperationMessage, PeerBody};
 use dunlin_protocol::request::{Query, ReadOptions, Request, WriteOptions};
 use dunlin_ring::{NodeId, Quorum};
-use dunlin_storage::DiskSpace;
+use dunlin_storage::{DiskSpace, Start};
 
-use crate::harness::{Cluster, blind};
+use crate::harness::{Cluster, blind, member};
 
 fn all() -> WriteOptions {
     WriteOptions {
@@ -64,6 +65,52 @@ fn nobody_stands_in_for_owners_that_refuse_a_wrong_clock() {
         "{refused:?}"
     );
     assert_eq!(asked_to_stand_in(&cluster), []);
+}
+
+#[test]
+fn a_node_that_cannot_read_what_its_disk_kept_says_nothing_more() {
+    let mut cluster = Cluster::of(3);
+    let bucket = cluster.bucket("b", Kind::Register);
+    // It has given up a partition since, and looks for what is left of that.
+    let mute = cluster.id(1);
+    cluster.boot_newcomer(4);
+    cluster.change(mute, [Change::Join(member(4))]);
+    cluster.wait_until_complete();
+    let key = (0..)
+        .map(|n| format!("k{n}"))
+        .find(|key| cluster.owners(&bucket, key).contains(&mute))
+        .unwrap();
+    let at = cluster.others(&bucket, &key)[0];
+    cluster
+        .write_with(at, &bucket, &key, blind("v"), all())
+        .unwrap();
+    cluster.pass_ms(3_000);
+    cluster.stalled.insert(mute);
+    cluster.write(at, &bucket, &key, blind("w")).unwrap();
+    cluster.nodes[&mute].kv.fail_reads(u64::MAX);
+    cluster.refuse_stalled(mute);
+    let is_over = |note: &Note| matches!(note, Note::NotRolledBack { .. });
+    assert!(cluster.notes.iter().any(is_over));
+    // Its process is there for a moment: that it holds nothing would be a lie.
+    let kv = cluster.nodes[&mute].kv.clone();
+    kv.mend();
+    let before = cluster.delivered.len();
+    cluster.pass_ms(10_000);
+    let said = cluster.delivered.iter().skip(before);
+    let of_data = said.filter(|(from, _, body)| {
+        *from == mute && matches!(body, PeerBody::Operation { .. } | PeerBody::Repair { .. })
+    });
+    assert_eq!(of_data.count(), 0);
+    cluster.boot(mute, kv, Start::Unclean);
+    cluster.pass_ms(3_000);
+    let of_all = ReadOptions {
+        r: Some(Quorum::All),
+        ..ReadOptions::default()
+    };
+    cluster
+        .read_with(at, &bucket, &key, Query::Value, of_all)
+        .unwrap();
+    cluster.assert_converged();
 }
 
 #[test]

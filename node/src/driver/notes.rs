@@ -48,6 +48,11 @@ impl NoteLog {
             Note::RolledBack => {
                 tracing::warn!(%part, "the disk refused a batch; what it held is forgotten here");
             }
+            Note::NotRolledBack { reason } => tracing::error!(
+                %part,
+                reason,
+                "the disk refused a batch, and what it holds can't be read again"
+            ),
             Note::RowDamaged { partition, key } => tracing::error!(
                 partition = partition.0,
                 ?key,

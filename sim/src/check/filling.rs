@@ -27,6 +27,11 @@ pub(super) fn check(world: &mut World, before: &AppliedLayout, complete: &Applie
             if minted.lost || ids.contains(&complete.id) || !ids.contains(&before.id) {
                 continue;
             }
+            // One that leaves is not waited for while it can't be reached. What it takes when it is back, and has
+            // not heard, comes by repair.
+            if !stays(minted.by) {
+                continue;
+            }
             let partition = minted.row.partition(world.layout.partitions());
             let sources = before.layout.owners(partition);
             let held = receipt.copies.iter().any(|copy| {

@@ -2,7 +2,7 @@
 //!
 //! What a node has taken it keeps: so this holds at any quorums, and for R + W > N always. A node that
 //! lost its disk since knows nothing; but before it counts for reads again it has pulled from every
-//! co-owner, so a copy that another owner kept does as well. And majorities of owners meet, also across
+//! co-owner, so a copy that another one kept, which owns still, does as well. And majorities of owners meet, also across
 //! a change of the layout.
 
 use dunlin_protocol::cluster::AppliedLayout;
@@ -18,7 +18,8 @@ impl Evidence<'_> {
     pub(crate) fn read_knows(&self, name: Name, read: &Op, answer: &ReadAnswer) -> bool {
         self.acks(name).iter().any(|ack| {
             ack.op.end < read.start
-                && (self.overlaps(ack, read, answer) || self.majorities(name, ack, read, answer))
+                && (self.overlaps(name, ack, read, answer)
+                    || self.majorities(name, ack, read, answer))
         })
     }
 
@@ -51,7 +52,7 @@ impl Evidence<'_> {
             && minted.layouts.all().all(held)
     }
 
-    fn overlaps(&self, ack: &Ack<'_>, read: &Op, answer: &ReadAnswer) -> bool {
+    fn overlaps(&self, name: Name, ack: &Ack<'_>, read: &Op, answer: &ReadAnswer) -> bool {
         let owners = || {
             ack.receipt
                 .copies
@@ -62,8 +63,23 @@ impl Evidence<'_> {
             answer.owners.contains(&copy.node)
                 && (self.kept(copy, ack.op.start, read.end)
                     || (self.was_there(copy, ack)
-                        && owners().any(|c| self.kept(c, ack.op.start, read.end))))
+                        && owners().any(|other| {
+                            self.kept(other, ack.op.start, read.end)
+                                && self.owns_still(name, other.node)
+                        })))
         })
+    }
+
+    /// Whether a node is an owner of the event's partition in all layouts from the newest of those on that counted
+    /// when it was written: nobody pulls from one that owns no more.
+    fn owns_still(&self, name: Name, node: NodeId) -> bool {
+        let Some(minted) = self.ledger.event(name) else {
+            return false;
+        };
+        let partition = self.partition_of(&minted.row);
+        let newest = minted.layouts.newest().id;
+        let mut since = self.remembered.layouts.range(newest..);
+        since.all(|(_, applied)| applied.layout.owners(partition).contains(&node))
     }
 
     /// Whether a copy was lost at no time between.
