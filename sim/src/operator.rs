@@ -283,6 +283,7 @@ impl World {
             let progress = process.control.knowledge().progress(node.id);
             let newest = view.layouts.newest().id;
             node.was_member
+                && self.haunted() != Some(*at)
                 && !view.layouts.is_changing()
                 && !members.any(|m| m.id == node.id && m.state == MemberState::Active)
                 && progress.is_some_and(|p| p.acked == Some(newest) && p.handing_over == 0)
@@ -310,6 +311,10 @@ impl World {
         }
         let nodes = self.serving_nodes();
         let node = *pick(&mut self.rng, &nodes);
+        // Nobody takes a node for dead of which a process goes on.
+        if self.haunted() == Some(node) {
+            return;
+        }
         let returns = chance(&mut self.rng, layouts.returns_permille) || self.options.replicas < 3;
         let kept = up_to(&mut self.rng, self.nodes[node].kv.unsynced());
         self.count("nodes dead for long");

@@ -56,7 +56,8 @@ pub(crate) fn read(world: &mut World, node: usize, number: usize, answer: &ReadA
         && readers.contains(&world.nodes[node].id)
     {
         op.read_among.clone_from(&readers);
-        if let Some(sentence) = falls_short(world, &readers, bucket, &options, answer) {
+        if let Some(sentence) = falls_short(world, (&readers, partition), bucket, &options, answer)
+        {
             let sentence = format!("read #{number} of partition {partition} {sentence}");
             world.complain(Checker::Answers, sentence);
         }
@@ -72,14 +73,19 @@ pub(crate) fn read(world: &mut World, node: usize, number: usize, answer: &ReadA
 /// Whether fewer have answered than were asked for, or others.
 fn falls_short(
     world: &World,
-    readers: &[NodeId],
+    (readers, partition): (&[NodeId], PartitionId),
     bucket: BucketId,
     options: &ReadOptions,
     answer: &ReadAnswer,
 ) -> Option<String> {
     let defaults = world.history.buckets.get(&bucket)?.bucket.defaults;
     // While N changes the node may have counted by the one or the other.
-    let owners = readers.len().min(world.options.replicas.into());
+    let layouts = &world.remembered.layouts;
+    let completed = world.remembered.complete.iter().rev().take(2);
+    let completed = completed.filter_map(|id| Some(&layouts.get(id)?.layout));
+    let with_first = completed.chain([&*world.layout]).take(2);
+    let counts = with_first.map(|layout| layout.owners(partition).len());
+    let owners = counts.chain([readers.len()]).min().unwrap_or(0);
     let needed = |quorum: Quorum| enough(quorum, owners).min(owners);
     let (r, pr) = (
         options.r.unwrap_or(defaults.r),
