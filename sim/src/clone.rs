@@ -74,6 +74,8 @@ impl World {
             split,
             heard_by: Vec::new(),
         });
+        let since = (self.nodes[node].id, self.now..u64::MAX);
+        self.remembered.haunted.push(since);
         self.count("clones");
         self.trace.say(
             self.now,
@@ -155,11 +157,18 @@ impl World {
         self.ghost.as_ref().map(|ghost| ghost.node)
     }
 
+    fn note_end_of_haunting(&mut self) {
+        if let Some((_, haunted)) = self.remembered.haunted.last_mut() {
+            haunted.end = self.now;
+        }
+    }
+
     /// A copy was told that there is a process above it: the ghost, which goes on as the node.
     pub(crate) fn let_copy_go(&mut self, node: usize) {
         let Some(ghost) = self.ghost.take() else {
             return;
         };
+        self.note_end_of_haunting();
         let place = self.nodes.len() - 1;
         self.crash(node, usize::MAX);
         self.nodes[node].durable.wiped();
@@ -177,6 +186,7 @@ impl World {
     /// The process of a ghost has ended, and its disk is not used again.
     pub(crate) fn ghost_ended(&mut self, place: usize) {
         if let Some(ghost) = self.ghost.take() {
+            self.note_end_of_haunting();
             self.network.heal(ghost.split);
             self.nodes[ghost.node].losses.push(self.now);
             self.nodes[place].durable.wiped();

@@ -12,6 +12,7 @@
 //! fewer than three copies; a name that comes back for another node after it was retired.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::Arc;
 
 use dunlin_protocol::cluster::{
@@ -391,9 +392,11 @@ impl World {
     }
 }
 
-/// What the world remembers of layouts, for the checkers.
+/// What the world remembers of layouts and nodes, for the checkers.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Remembered {
+    /// Nodes of which two processes ran, from when to when.
+    pub(crate) haunted: Vec<(NodeId, Range<u64>)>,
     /// Who said of which layout that it holds all of it.
     pub(crate) synced: BTreeSet<(NodeId, LayoutId)>,
     /// Layouts that some node takes for complete.

@@ -456,6 +456,11 @@ impl World {
             }
             tamper::view(self.options.mutant, view);
         }
+        // A paused process hears of it later than the disk refused it.
+        if matches!(input, Input::CommitRefused(_)) {
+            let now = self.now;
+            self.nodes[node].refusals.push(now);
+        }
         let synced = self.nodes[node].kv.synced();
         let Some(process) = &mut self.nodes[node].process else {
             return;

@@ -25,7 +25,12 @@ impl Control {
         self.knowledge.layouts().all().map(|l| l.id).collect()
     }
 
-    pub(super) fn note_layouts(&self, before: &[LayoutId], effects: &mut Vec<Effect>) {
+    pub(super) fn note_layouts(
+        &self,
+        before: &[LayoutId],
+        complete_before: LayoutId,
+        effects: &mut Vec<Effect>,
+    ) {
         let layouts = self.knowledge.layouts();
         let active: Vec<LayoutId> = layouts.active().iter().map(|l| l.id).collect();
         for layout in self.layout_ids() {
@@ -37,7 +42,7 @@ impl Control {
             }
         }
         let layout = layouts.complete().id;
-        if before.first() != Some(&layout) {
+        if complete_before != layout {
             effects.push(Effect::Note(Note::LayoutComplete { layout }));
         }
     }

@@ -419,6 +419,17 @@ fn what_was_being_read_when_its_node_gave_it_up_is_asked_of_the_owners() {
 }
 
 #[test]
+fn that_a_layout_is_complete_is_noted_once() {
+    let mut cluster = Cluster::of(3);
+    cluster.boot_newcomer(4);
+    cluster.notes.clear();
+    cluster.change(cluster.id(2), [Change::Join(member(4))]);
+    cluster.wait_until_complete();
+    let is_complete = |note: &&Note| matches!(note, Note::LayoutComplete { .. });
+    assert_eq!(cluster.notes.iter().filter(is_complete).count(), 4);
+}
+
+#[test]
 fn a_newcomer_counts_as_filled_once_its_disk_has_what_filled_it() {
     let mut cluster = Cluster::of(3);
     let bucket = cluster.bucket("b", Kind::Lww);

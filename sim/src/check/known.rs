@@ -63,11 +63,19 @@ impl Evidence<'_> {
             answer.owners.contains(&copy.node)
                 && (self.kept(copy, ack.op.start, read.end)
                     || (self.was_there(copy, ack)
+                        && !self.is_haunted(copy.node, read)
                         && owners().any(|other| {
                             self.kept(other, ack.op.start, read.end)
                                 && self.owns_still(name, other.node)
                         })))
         })
+    }
+
+    /// Whether two processes of a node ran during a read: the one that answered knows nothing of what the other took,
+    /// and has not forgotten anything that it would be refilled with.
+    fn is_haunted(&self, node: NodeId, read: &Op) -> bool {
+        let mut haunted = self.remembered.haunted.iter();
+        haunted.any(|(id, when)| *id == node && when.start <= read.end && read.start <= when.end)
     }
 
     /// Whether a node is an owner of the event's partition in all layouts from the newest of those on that counted
