@@ -213,7 +213,9 @@ impl Shard {
             .retain(|_, pull| round - pull.asked_in_round < PULL_ROUNDS_MAX);
         let busy = self.read_latency_us > self.options.hedge_after_max_ms * 1000;
         let share = self.options.repair_bytes_per_second * self.options.repair_every_ms / 1000;
-        self.repair.budget = if busy { share / 4 } else { share };
+        let share = if busy { share / 4 } else { share };
+        // However little is allowed, what is lacking comes in the end.
+        self.repair.budget = share.max(self.options.repair_page_bytes as u64);
 
         let owned: Vec<PartitionId> = self.replica.owned().collect();
         for partition in owned {

@@ -75,6 +75,73 @@ fn equal_owners_say_next_to_nothing() {
 }
 
 #[test]
+fn equal_owners_compare_again_once_a_minute() {
+    let mut cluster = Cluster::of(3);
+    let bucket = cluster.bucket("b", Kind::Register);
+    cluster
+        .write(cluster.id(1), &bucket, "k", blind("v"))
+        .unwrap();
+    cluster.pass_ms(5_000);
+    cluster.delivered.clear();
+    cluster.pass_ms(65_000);
+    let ids = [1, 2, 3].map(|number| cluster.id(number));
+    for from in ids {
+        for to in ids.into_iter().filter(|to| *to != from) {
+            let is_it = |(sender, receiver, body): &(_, _, PeerBody)| {
+                let is_digests = matches!(body, PeerBody::Digests(said) if !said.is_empty());
+                (*sender, *receiver) == (from, to) && is_digests
+            };
+            assert!(cluster.delivered.iter().any(is_it), "{from} to {to}");
+        }
+    }
+}
+
+/// How long it takes to repair rows of so many bytes in all with this budget, in pages of two rows.
+fn ms_to_repair(bytes_per_second: u64, bytes: usize) -> u64 {
+    let options = EngineOptions {
+        repair_bytes_per_second: bytes_per_second,
+        repair_page_bytes: 1_000,
+        ..EngineOptions::default()
+    };
+    let mut cluster = Cluster::with(3, options);
+    cluster.no_handoff = true;
+    let bucket = cluster.bucket("b", Kind::Register);
+    let behind = cluster.owners(&bucket, "k0")[0];
+    let value = "v".repeat(900);
+    cluster.cut_off(behind);
+    let at = cluster.owners(&bucket, "k0")[1];
+    for number in 0..bytes / value.len() {
+        let key = format!("k{number}");
+        cluster.write(at, &bucket, &key, blind(&value)).unwrap();
+    }
+    cluster.join(behind);
+    let joined = cluster.now.time;
+    let is_behind = |cluster: &Cluster| {
+        let clocks = |node| cluster.nodes[&node].shard.replica();
+        let partitions = cluster.layout.partitions();
+        let differs = |p| clocks(behind).clock(p) != clocks(at).clock(p);
+        partitions.iter().any(differs)
+    };
+    while is_behind(&cluster) && cluster.now.time.ms_since(joined) < 600_000 {
+        cluster.pass_ms(100);
+    }
+    cluster.now.time.ms_since(joined)
+}
+
+#[test]
+fn repair_keeps_to_its_budget_and_comes_to_its_end() {
+    let (little, much) = (ms_to_repair(4_000, 45_000), ms_to_repair(1 << 20, 45_000));
+    assert!(much < 5_000, "{much}");
+    assert!((6_000..20_000).contains(&little), "{little}");
+}
+
+#[test]
+fn a_budget_of_less_than_a_page_lets_a_page_through_each_round() {
+    let took = ms_to_repair(1, 18_000);
+    assert!((4_000..20_000).contains(&took), "{took}");
+}
+
+#[test]
 fn wiped_node_refills_before_it_counts() {
     let mut cluster = Cluster::of(3);
     let bucket = cluster.bucket("b", Kind::Register);
