@@ -416,6 +416,17 @@ impl Cluster {
         self.deliver();
     }
 
+    /// What was held back is lost; to whom it was, and what.
+    pub(crate) fn lose_what_is_held_back(&mut self) -> Vec<(NodeId, PeerBody)> {
+        self.holds_back = None;
+        let lost = self.held_back.drain(..);
+        let bodies = lost.filter_map(|(_, to, said)| match said {
+            Said::Body(body) => Some((to, body)),
+            Said::Datagram(_) => None,
+        });
+        bodies.collect()
+    }
+
     /// What was held back arrives.
     pub(crate) fn release(&mut self) {
         self.holds_back = None;

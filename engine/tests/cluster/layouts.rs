@@ -4,13 +4,13 @@
 use dunlin_crdt::{Kind, OpId};
 use dunlin_engine::Note;
 use dunlin_protocol::cluster::{Change, ClusterRequest};
-use dunlin_protocol::peer::{OperationMessage, PeerBody};
+use dunlin_protocol::peer::{OperationMessage, PeerBody, Refusal};
 use dunlin_protocol::request::{
     Query, Read, ReadOptions, Replace, Request, Write, WriteOp, WriteOptions,
 };
 use dunlin_protocol::response::Answer;
 use dunlin_protocol::{BucketDefaults, Failure};
-use dunlin_ring::{NodeId, Quorum};
+use dunlin_ring::{Fallbacks, NodeId, Quorum};
 use dunlin_storage::{DiskSpace, MemoryKv, Start};
 
 use crate::harness::{Cluster, blind, member};
@@ -416,6 +416,61 @@ fn a_write_that_was_reading_when_its_node_owned_no_longer_is_passed_on() {
 #[test]
 fn what_was_being_read_when_its_node_gave_it_up_is_asked_of_the_owners() {
     ask_who_leaves(true);
+}
+
+#[test]
+fn an_owner_that_had_not_heard_of_the_layout_is_asked_again_when_there_is_news() {
+    let mut cluster = Cluster::of(3);
+    let bucket = cluster.bucket("b", Kind::Register);
+    let partition = cluster.partition(&bucket, "k");
+    let owners = cluster.owners(&bucket, "k");
+    let (at, holds, unaware) = (owners[0], owners[1], owners[2]);
+    cluster.holds_back = Some(|body| {
+        let is_copy = |message: &_| matches!(message, OperationMessage::Replicate { .. });
+        matches!(body, PeerBody::Operation { message, .. } if is_copy(message))
+    });
+    let write = Request::Write(Write {
+        bucket: bucket.id,
+        key: "k".into(),
+        op: blind("v"),
+        id: OpId(8, 2),
+        options: WriteOptions {
+            w: Some(Quorum::All),
+            fallbacks: Fallbacks::Forbidden,
+            ..WriteOptions::default()
+        },
+    });
+    let asked = cluster.begin(at, write, 60_000);
+    cluster.pass_ms(1);
+    let lost = cluster.lose_what_is_held_back();
+    let op_of = |body: &PeerBody| match body {
+        PeerBody::Operation { op, .. } => Some(*op),
+        _ => None,
+    };
+    let op = lost.iter().find_map(|(_, body)| op_of(body)).unwrap();
+    let held = OperationMessage::Replicated {
+        synced: true,
+        hint_for: None,
+    };
+    let refused = OperationMessage::Refused(Refusal::NotOwner);
+    for (from, message) in [(holds, held), (unaware, refused)] {
+        let body = PeerBody::Operation {
+            partition,
+            op,
+            message,
+        };
+        cluster.say(from, at, body);
+    }
+    cluster.delivered.clear();
+    cluster.boot_newcomer(4);
+    cluster.change(at, [Change::Join(member(4))]);
+    let answer = cluster.await_answer(asked);
+    assert!(
+        matches!(&answer, Answer::Written(receipt) if receipt.copies.len() == 3),
+        "{answer:?}"
+    );
+    let is_it = |(_, to, body): &(_, _, PeerBody)| *to == unaware && op_of(body) == Some(op);
+    assert!(cluster.delivered.iter().any(is_it));
 }
 
 #[test]
