@@ -90,6 +90,7 @@ impl World {
             return;
         }
         self.count("stores salvaged");
+        self.has_salvaged = true;
         self.crash(node, usize::MAX);
         let state = &mut self.nodes[node];
         state.kv.salvage();

@@ -157,6 +157,8 @@ pub(crate) struct World {
     pub(crate) remembered: Remembered,
     pub(crate) rot: Rot,
     pub(crate) ghost: Option<Ghost>,
+    /// Whether a damaged store was opened without what could not be read.
+    pub(crate) has_salvaged: bool,
     /// Until when nothing fails, for a node to be recognised.
     pub(crate) spared_until: u64,
     /// Requests that are to succeed in time, and are on their way: their number and the node that was asked.
@@ -189,6 +191,7 @@ impl World {
             remembered: Remembered::default(),
             rot: Rot::default(),
             ghost: None,
+            has_salvaged: false,
             spared_until: 0,
             probes: Vec::new(),
             lww_noted: BTreeSet::new(),
@@ -639,6 +642,8 @@ impl World {
             // A row that was healed may be ahead of the clock that it is under, until repair has brought
             // what the copy knew.
             Note::ContentsDiffer { partition } if self.rot.has_struck_in(partition) => {}
+            // What a damaged store alone knew came back without what it had replaced, until all owners have met.
+            Note::ContentsDiffer { .. } if self.has_salvaged => {}
             Note::ContentsDiffer { partition } => {
                 let sentence = format!("node {node}: contents differ in {partition:?}");
                 self.complain(Checker::Invariants, sentence);

@@ -44,7 +44,13 @@ impl Options {
 
 /// Checks a request that was made to see whether it succeeds.
 pub(crate) fn check(world: &mut World, number: usize, node: usize) {
-    let most = world.options.patience_us();
+    let options = &world.options;
+    // An owner may have heard before this node that a layout is retired, and refuse: then there is news soon.
+    let news_us = match options.layouts {
+        Some(_) => 2 * options.engine.ping_every_ms * 1_000,
+        None => 0,
+    };
+    let most = options.patience_us() + news_us;
     let Some(Op {
         action,
         outcome,
