@@ -63,7 +63,7 @@ impl Evidence<'_> {
             answer.owners.contains(&copy.node)
                 && (self.kept(copy, ack.op.start, read.end)
                     || (self.was_there(copy, ack)
-                        && !self.is_haunted(copy.node, read)
+                        && !self.is_haunted(copy.node, (read.start, read.end))
                         && owners().any(|other| {
                             self.kept(other, ack.op.start, read.end)
                                 && self.owns_still(name, other.node)
@@ -71,11 +71,11 @@ impl Evidence<'_> {
         })
     }
 
-    /// Whether two processes of a node ran during a read: the one that answered knows nothing of what the other took,
-    /// and has not forgotten anything that it would be refilled with.
-    fn is_haunted(&self, node: NodeId, read: &Op) -> bool {
+    /// Whether two processes of a node ran at some time between: the one knows nothing of what the other takes, and
+    /// has not forgotten anything that it would be refilled with.
+    fn is_haunted(&self, node: NodeId, (from, to): (u64, u64)) -> bool {
         let mut haunted = self.remembered.haunted.iter();
-        haunted.any(|(id, when)| *id == node && when.start <= read.end && read.start <= when.end)
+        haunted.any(|(id, when)| *id == node && when.start <= to && from <= when.end)
     }
 
     /// Whether a node is an owner of the event's partition in all layouts from the newest of those on that counted
@@ -94,7 +94,9 @@ impl Evidence<'_> {
     fn kept(&self, copy: &HeldBy, from: u64, to: u64) -> bool {
         self.node(copy.node).is_some_and(|node| {
             let within = |times: &[u64]| times.iter().any(|at| (from..=to).contains(at));
-            !within(&node.losses) && (copy.synced || !within(&node.crashes))
+            !within(&node.losses)
+                && (copy.synced || !within(&node.crashes))
+                && !self.is_haunted(copy.node, (from, to))
         })
     }
 
