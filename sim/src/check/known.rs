@@ -63,7 +63,7 @@ impl Evidence<'_> {
             answer.owners.contains(&copy.node)
                 && (self.kept(copy, ack.op.start, read.end)
                     || (self.was_there(copy, ack)
-                        && !self.is_haunted(copy.node, (read.start, read.end))
+                        && !self.is_haunted(copy.node, (ack.op.start, read.end))
                         && owners().any(|other| {
                             self.kept(other, ack.op.start, read.end)
                                 && self.owns_still(name, other.node)
