@@ -36,6 +36,7 @@ mod mutant;
 mod network;
 mod operator;
 mod options;
+mod output;
 mod overrides;
 mod pace;
 mod probes;
@@ -65,6 +66,7 @@ pub use operator::LayoutOptions;
 pub use options::{
     BucketPlan, DiskOptions, FaultWeights, Links, NetworkOptions, Options, Promised,
 };
+pub use output::write_line;
 pub use overrides::{Case, Overrides};
 pub use run::{Verdict, run};
 pub use shrink::{Shrunk, shrink};

@@ -40,7 +40,7 @@ impl Trace {
     /// A line for whoever follows the run; not part of the hash.
     pub(crate) fn say(&self, now: u64, line: Arguments<'_>) {
         if self.printed {
-            println!("{:>12.6} {line}", now as f64 / 1e6);
+            crate::print_line!("{:>12.6} {line}", now as f64 / 1e6);
         }
     }
 

@@ -8,7 +8,7 @@ mod twice;
 use std::ops::Range;
 
 use clap::Parser;
-use dunlin_sim::{Case, Overrides, Verdict};
+use dunlin_sim::{Case, Overrides, Verdict, print_line};
 
 pub(crate) use reports::{report_absence, report_size, report_speed};
 pub(crate) use shrink::shrink_case;
@@ -94,7 +94,7 @@ pub(crate) fn tell(verdict: &Verdict, case: &Case) {
         .iter()
         .map(|(what, count)| format!("{count} {what}"))
         .collect();
-    println!(
+    print_line!(
         "seed {}: hash {:016x}, {:.1} s, {} events; {}",
         verdict.options.seed,
         verdict.hash,
@@ -103,15 +103,15 @@ pub(crate) fn tell(verdict: &Verdict, case: &Case) {
         counts.join(", ")
     );
     if !verdict.violations.is_empty() {
-        println!("  drawn options: {:?}", verdict.options);
+        print_line!("  drawn options: {:?}", verdict.options);
         for sentence in &verdict.options.left_out {
-            println!("  left out: {sentence}");
+            print_line!("  left out: {sentence}");
         }
         for violation in &verdict.violations {
-            println!("  {violation}");
+            print_line!("  {violation}");
         }
-        println!("  replay: {}", case.command());
-        println!("  and with --shrink for a smaller case, with --trace for every event");
+        print_line!("  replay: {}", case.command());
+        print_line!("  and with --shrink for a smaller case, with --trace for every event");
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use dunlin_sim::{Rate, absence, size, speed};
+use dunlin_sim::{Rate, absence, print_line, size, speed};
 
 pub(crate) fn report_size(nodes: usize, partitions: u16) -> ExitCode {
     let report = match size(nodes, partitions) {
@@ -14,34 +14,34 @@ pub(crate) fn report_size(nodes: usize, partitions: u16) -> ExitCode {
     };
     let time = |ms: Option<u64>| ms.map_or("never".to_owned(), |ms| format!("{ms} ms"));
     let rate = |rate: Rate| format!("{:.1} of {:.0} bytes", rate.messages, rate.bytes);
-    println!("{nodes} nodes, {partitions} partitions, 3 owners each, no data");
-    println!(
+    print_line!("{nodes} nodes, {partitions} partitions, 3 owners each, no data");
+    print_line!(
         "each sees all others after       {}",
         time(report.all_known_ms)
     );
-    println!(
+    print_line!(
         "a new layout is known to all in  {}",
         time(report.layout_known_ms)
     );
-    println!(
+    print_line!(
         "and complete after               {}",
         time(report.layout_complete_ms)
     );
-    println!(
+    print_line!(
         "a death is known to all in       {}",
         time(report.death_known_ms)
     );
-    println!("living nodes taken for dead      {}", report.false_deaths);
-    println!("for each node and second, at rest:");
-    println!(
+    print_line!("living nodes taken for dead      {}", report.false_deaths);
+    print_line!("for each node and second, at rest:");
+    print_line!(
         "  datagrams of membership        {}",
         rate(report.membership)
     );
-    println!("  messages of the control part   {}", rate(report.control));
-    println!("  messages of the shards         {}", rate(report.shards));
-    println!("  while the layout changed, all  {}", rate(report.changing));
+    print_line!("  messages of the control part   {}", rate(report.control));
+    print_line!("  messages of the shards         {}", rate(report.shards));
+    print_line!("  while the layout changed, all  {}", rate(report.changing));
     if let Some(bytes) = resident_bytes() {
-        println!(
+        print_line!(
             "memory of the simulator          {} KiB a node",
             bytes / 1024 / nodes.max(1) as u64
         );
@@ -60,26 +60,29 @@ pub(crate) fn report_absence(seconds: u64) -> ExitCode {
     let sent = report.repair_bytes + report.hint_bytes;
     let ratio = sent as f64 / report.missed_bytes.max(1) as f64;
     let caught_up = report.caught_up_ms;
-    println!("a node of 4 was away for {} s", report.away_s);
-    println!("acknowledged meanwhile           {}", report.acknowledged);
-    println!(
+    print_line!("a node of 4 was away for {} s", report.away_s);
+    print_line!("acknowledged meanwhile           {}", report.acknowledged);
+    print_line!(
         "it missed                        {} bytes in {} rows",
-        report.missed_bytes, report.missed_rows
+        report.missed_bytes,
+        report.missed_rows
     );
-    println!(
+    print_line!(
         "repair and hints sent it         {} and {} bytes, {ratio:.2} times that",
-        report.repair_bytes, report.hint_bytes
+        report.repair_bytes,
+        report.hint_bytes
     );
-    println!(
+    print_line!(
         "it had caught up after           {}",
         caught_up.map_or("never".to_owned(), |ms| format!("{ms} ms"))
     );
-    println!(
+    print_line!(
         "p99 of clients, before and while {} us, {} us",
-        report.p99_before_us, report.p99_after_us
+        report.p99_before_us,
+        report.p99_after_us
     );
     for violation in &report.violations {
-        println!("  {violation}");
+        print_line!("  {violation}");
     }
     match report.violations.is_empty() {
         true => ExitCode::SUCCESS,
@@ -114,12 +117,12 @@ pub(crate) fn report_speed(seconds: u64) -> ExitCode {
     };
     let real = (taken_s() - from).max(1e-9);
     let simulated = report.virtual_us as f64 / 1e6;
-    println!(
+    print_line!(
         "5 nodes, {} operations in {simulated:.0} s",
         report.operations
     );
-    println!("simulated seconds in a real one  {:.1}", simulated / real);
-    println!(
+    print_line!("simulated seconds in a real one  {:.1}", simulated / real);
+    print_line!(
         "events in a real second          {:.0}",
         report.events as f64 / real
     );

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use dunlin_sim::{Checker, run};
+use dunlin_sim::{Checker, print_line, run};
 
 use super::{Arguments, tell};
 
@@ -62,21 +62,21 @@ pub(crate) fn soak(first: u64, minutes: u64, arguments: &Arguments) -> ExitCode 
 impl Summary {
     fn tell(&self, first: u64, real: Duration, arguments: &Arguments) {
         let simulated = self.virtual_us / 1_000_000;
-        println!(
+        print_line!(
             "{} seeds from {first} on: {simulated} simulated seconds in {} s",
             self.runs,
             real.as_secs()
         );
         for (what, count) in &self.counts {
-            println!("  {count:>12} {what}");
+            print_line!("  {count:>12} {what}");
         }
         if self.failed.is_empty() {
-            println!("all held");
+            print_line!("all held");
         }
         for (checker, seeds) in &self.failed {
-            println!("{checker}: {} seeds failed", seeds.len());
+            print_line!("{checker}: {} seeds failed", seeds.len());
             for seed in seeds {
-                println!("  {}", arguments.case(*seed).command());
+                print_line!("  {}", arguments.case(*seed).command());
             }
         }
     }

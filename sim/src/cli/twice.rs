@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::process::{Command, ExitCode};
 
-use dunlin_sim::Overrides;
+use dunlin_sim::{Overrides, print_line};
 
 /// Runs each seed in two processes and compares the hashes over all that happened.
 pub(crate) fn twice(seeds: Range<u64>, overrides: &Overrides) -> ExitCode {
@@ -12,7 +12,7 @@ pub(crate) fn twice(seeds: Range<u64>, overrides: &Overrides) -> ExitCode {
         match (hash(seed, overrides), hash(seed, overrides)) {
             (Ok(one), Ok(other)) if one == other => {}
             (Ok(one), Ok(other)) => {
-                println!(
+                print_line!(
                     "seed {seed} has two traces: {} and {}",
                     one.trim(),
                     other.trim()
@@ -26,7 +26,7 @@ pub(crate) fn twice(seeds: Range<u64>, overrides: &Overrides) -> ExitCode {
         }
     }
     let count = seeds.end.saturating_sub(seeds.start);
-    println!(
+    print_line!(
         "{count} seeds run twice, {} with two traces {differ:?}",
         differ.len()
     );
