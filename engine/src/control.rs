@@ -315,8 +315,7 @@ impl Control {
 
     /// Takes over what is new, to be kept and published.
     fn merge(&mut self, entries: &[ClusterEntry], now: Now, effects: &mut Vec<Effect>) {
-        let complete_before = self.knowledge.layouts().complete().id;
-        let layouts_before: Vec<LayoutId> = self.layout_ids();
+        let before = self.layouts_seen();
         let mut news = false;
         for entry in entries {
             if let Some(entry) = self.knowledge.merge(entry.clone()) {
@@ -334,7 +333,7 @@ impl Control {
                 effects.push(Effect::Note(Note::BucketLost { name }));
             }
         }
-        self.note_layouts(&layouts_before, complete_before, effects);
+        self.note_layouts(&before, effects);
         self.keep_layouts();
         self.follow(now, effects);
         self.publish(now, effects);

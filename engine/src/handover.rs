@@ -8,7 +8,8 @@
 //!
 //! So a node that was cut off while layouts changed hands over what only it was told meanwhile, be it
 //! hours or two layouts later, and only then forgets it. What it does not own it takes no part in:
-//! writes and reads are refused, and its clock does not grow.
+//! writes and reads are refused, and its clock does not grow. But if it has forgotten what it held, and found rows,
+//! it pulls what the owners know of them before it offers what is left.
 
 use std::collections::BTreeMap;
 
@@ -53,10 +54,13 @@ impl Shard {
         let partitions = self.not_owned();
         self.handover.held.retain(|p, _| partitions.contains(p));
         for partition in partitions {
-            if self.replica.has_unclaimed(partition) && self.replica.transfer(partition).is_none() {
-                // Rows that were found after damage: they may be nowhere else. Claimed, the owners
-                // learn of them.
-                self.replica.mark_whole(partition);
+            if self.replica.is_distrusted(partition) {
+                // Rows that were found after damage may be nowhere else: claimed, the owners learn of them. Before
+                // that all owners say what they know, or a row would come back beside what has replaced it.
+                self.refill(partition, now, effects);
+            }
+            if self.replica.is_distrusted(partition) {
+                continue;
             }
             if self.give_up_what_owners_hold(partition, now, effects) {
                 continue;
@@ -152,8 +156,7 @@ impl Shard {
         }
         let held = self.handover.held.entry(partition).or_default();
         held.insert(from, clock);
-        let unclaimed = self.replica.has_unclaimed(partition);
-        if !unclaimed || self.replica.transfer(partition).is_some() {
+        if !self.replica.is_distrusted(partition) {
             self.give_up_what_owners_hold(partition, now, effects);
         }
     }

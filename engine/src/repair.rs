@@ -380,6 +380,20 @@ impl Shard {
         self.is_filled(partition);
     }
 
+    /// Has everything pulled from every source of a partition that this node holds and does not own.
+    pub(crate) fn refill(&mut self, partition: PartitionId, now: Now, effects: &mut Vec<Effect>) {
+        self.check_filled(partition, effects);
+        if !self.is_unfilled(partition) {
+            return;
+        }
+        let compared = self.repair.partitions.entry(partition).or_default();
+        let mut missing = self.view.sources(partition);
+        missing.retain(|node| !compared.pulled_from.contains(node));
+        let missing = missing.into_iter().map(|node| (partition, node));
+        self.repair.wanted.extend(missing);
+        self.pull_more(now, effects);
+    }
+
     /// Starts pulls as far as their number and the budget allow.
     pub(crate) fn pull_more(&mut self, now: Now, effects: &mut Vec<Effect>) {
         if self.storage != StorageState::Ready {

@@ -406,3 +406,12 @@ pub(crate) struct Remembered {
     /// Staged changes that operators were told are staged.
     pub(crate) staged: BTreeSet<ChangeId>,
 }
+
+impl Remembered {
+    /// Whether two processes of a node ran at some time between: the one knows nothing of what the other takes, and
+    /// has not forgotten anything that it would be refilled with.
+    pub(crate) fn was_haunted(&self, node: NodeId, from: u64, to: u64) -> bool {
+        let mut haunted = self.haunted.iter();
+        haunted.any(|(id, when)| *id == node && when.start <= to && from <= when.end)
+    }
+}

@@ -20,30 +20,46 @@ use crate::view::ActiveLayouts;
 /// How often a node says how far it is, if only counts have changed.
 const SAY_EVERY_MS: u64 = 1_000;
 
+/// The layouts that a node knows, at one moment.
+pub(super) struct LayoutsSeen {
+    known: Vec<LayoutId>,
+    /// Those in whose place another one of the same number stands.
+    lost: Vec<LayoutId>,
+    complete: LayoutId,
+}
+
 impl Control {
-    pub(super) fn layout_ids(&self) -> Vec<LayoutId> {
-        self.knowledge.layouts().all().map(|l| l.id).collect()
+    /// What is known of layouts, to tell what is news.
+    pub(super) fn layouts_seen(&self) -> LayoutsSeen {
+        let layouts = self.knowledge.layouts();
+        let known: Vec<LayoutId> = layouts.all().map(|l| l.id).collect();
+        let active: Vec<LayoutId> = layouts.active().iter().map(|l| l.id).collect();
+        let is_lost = |id: &LayoutId| {
+            !active.contains(id) && active.iter().any(|other| other.number == id.number)
+        };
+        LayoutsSeen {
+            lost: known.iter().copied().filter(is_lost).collect(),
+            complete: layouts.complete().id,
+            known,
+        }
     }
 
-    pub(super) fn note_layouts(
-        &self,
-        before: &[LayoutId],
-        complete_before: LayoutId,
-        effects: &mut Vec<Effect>,
-    ) {
-        let layouts = self.knowledge.layouts();
-        let active: Vec<LayoutId> = layouts.active().iter().map(|l| l.id).collect();
-        for layout in self.layout_ids() {
-            if !before.contains(&layout) {
-                effects.push(Effect::Note(Note::LayoutApplied { layout }));
-            }
-            if !active.contains(&layout) && before != self.layout_ids() {
-                effects.push(Effect::Note(Note::LayoutLost { layout }));
+    pub(super) fn note_layouts(&self, before: &LayoutsSeen, effects: &mut Vec<Effect>) {
+        let now = self.layouts_seen();
+        let mut note = |note| effects.push(Effect::Note(note));
+        for layout in now.known {
+            if !before.known.contains(&layout) {
+                note(Note::LayoutApplied { layout });
             }
         }
-        let layout = layouts.complete().id;
-        if complete_before != layout {
-            effects.push(Effect::Note(Note::LayoutComplete { layout }));
+        for layout in now.lost {
+            if !before.lost.contains(&layout) {
+                note(Note::LayoutLost { layout });
+            }
+        }
+        if before.complete != now.complete {
+            let layout = now.complete;
+            note(Note::LayoutComplete { layout });
         }
     }
 

@@ -1,10 +1,12 @@
 //! Changes of the layout while the cluster serves: nothing is lost, nobody answers for what it does not
 //! hold, and what is no longer owned is handed over before it goes.
 
+use std::collections::BTreeSet;
+
 use dunlin_crdt::{Kind, OpId};
 use dunlin_engine::Note;
 use dunlin_protocol::cluster::{Change, ClusterRequest};
-use dunlin_protocol::peer::{OperationMessage, PeerBody, Refusal};
+use dunlin_protocol::peer::{OperationMessage, PeerBody, Refusal, RepairMessage};
 use dunlin_protocol::request::{
     Query, Read, ReadOptions, Replace, Request, Write, WriteOp, WriteOptions,
 };
@@ -156,12 +158,31 @@ fn sleep_through_two_layouts(forgets: bool) {
         let evidence = Vec::new();
         cluster.boot(sleeper, kv, Start::Amnesia { evidence });
     }
+    cluster.delivered.clear();
     cluster.join(sleeper);
     cluster.wait_until_complete();
     cluster.pass_ms(5000);
     assert_eq!(cluster.nodes[&sleeper].shard.replica().owned().count(), 0);
     let (values, _) = cluster.siblings(cluster.id(1), &bucket, &key);
     assert_eq!(values, ["alone"]);
+    if forgets {
+        // What it found it knows nothing about: what has replaced it, the owners say first.
+        let partition = cluster.partition(&bucket, &key);
+        let said = cluster
+            .delivered
+            .iter()
+            .filter_map(|(from, to, body)| match body {
+                PeerBody::Repair {
+                    partition: of,
+                    message,
+                } if (*from, *of) == (sleeper, partition) => Some((*to, message)),
+                _ => None,
+            });
+        let is_offer = |(_, message): &(_, &_)| matches!(message, RepairMessage::Offer { .. });
+        let before_any_offer = said.take_while(|said| !is_offer(said));
+        let asked: BTreeSet<NodeId> = before_any_offer.map(|(to, _)| to).collect();
+        assert_eq!(asked, cluster.owners(&bucket, &key).into_iter().collect());
+    }
 }
 
 #[test]
@@ -474,14 +495,21 @@ fn an_owner_that_had_not_heard_of_the_layout_is_asked_again_when_there_is_news()
 }
 
 #[test]
-fn that_a_layout_is_complete_is_noted_once() {
+fn news_of_layouts_is_noted_once() {
     let mut cluster = Cluster::of(3);
     cluster.boot_newcomer(4);
-    cluster.notes.clear();
     cluster.change(cluster.id(2), [Change::Join(member(4))]);
     cluster.wait_until_complete();
-    let is_complete = |note: &&Note| matches!(note, Note::LayoutComplete { .. });
-    assert_eq!(cluster.notes.iter().filter(is_complete).count(), 4);
+    cluster.notes.clear();
+    let node = cluster.id(2);
+    for capacity in [2, 3] {
+        cluster.change(node, [Change::Capacity { node, capacity }]);
+        cluster.wait_until_complete();
+    }
+    let count = |is: fn(&Note) -> bool| cluster.notes.iter().filter(|note| is(note)).count();
+    assert_eq!(count(|note| matches!(note, Note::LayoutApplied { .. })), 8);
+    assert_eq!(count(|note| matches!(note, Note::LayoutComplete { .. })), 8);
+    assert_eq!(count(|note| matches!(note, Note::LayoutLost { .. })), 0);
 }
 
 #[test]

@@ -63,19 +63,14 @@ impl Evidence<'_> {
             answer.owners.contains(&copy.node)
                 && (self.kept(copy, ack.op.start, read.end)
                     || (self.was_there(copy, ack)
-                        && !self.is_haunted(copy.node, (ack.op.start, read.end))
+                        && !self
+                            .remembered
+                            .was_haunted(copy.node, ack.op.start, read.end)
                         && owners().any(|other| {
                             self.kept(other, ack.op.start, read.end)
                                 && self.owns_still(name, other.node)
                         })))
         })
-    }
-
-    /// Whether two processes of a node ran at some time between: the one knows nothing of what the other takes, and
-    /// has not forgotten anything that it would be refilled with.
-    fn is_haunted(&self, node: NodeId, (from, to): (u64, u64)) -> bool {
-        let mut haunted = self.remembered.haunted.iter();
-        haunted.any(|(id, when)| *id == node && when.start <= to && from <= when.end)
     }
 
     /// Whether a node is an owner of the event's partition in all layouts from the newest of those on that counted
@@ -96,7 +91,7 @@ impl Evidence<'_> {
             let within = |times: &[u64]| times.iter().any(|at| (from..=to).contains(at));
             !within(&node.losses)
                 && (copy.synced || !within(&node.crashes))
-                && !self.is_haunted(copy.node, (from, to))
+                && !self.remembered.was_haunted(copy.node, from, to)
         })
     }
 

@@ -64,6 +64,13 @@ impl Replica {
         part.is_some_and(|part| part.is_unvouched() || part.transfer().is_some())
     }
 
+    /// Whether the partition was distrusted and has not been marked whole since: its rows may show events that
+    /// nobody else has.
+    pub fn is_distrusted(&self, partition: PartitionId) -> bool {
+        let part = self.partitions.get(&partition);
+        part.is_some_and(Partition::is_unvouched)
+    }
+
     /// Deletes up to so many entries of partitions that were given up. It goes on after a restart.
     ///
     /// # Errors
