@@ -382,6 +382,13 @@ impl Shard {
 
     /// Has everything pulled from every source of a partition that this node holds and does not own.
     pub(crate) fn refill(&mut self, partition: PartitionId, now: Now, effects: &mut Vec<Effect>) {
+        if self.storage != StorageState::Ready {
+            return;
+        }
+        // A transfer that is not taken up again stands in the way of the next.
+        if let Err(error) = self.tidy_transfer(partition) {
+            return self.note_store_error(&error, effects);
+        }
         self.check_filled(partition, effects);
         if !self.is_unfilled(partition) {
             return;
