@@ -10,30 +10,23 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use dunlin_engine::membership::To;
-use dunlin_engine::{
-    Control, Effect, Input, Note, Now, ReplyTo, Shard, SyncWhen, Time, TimerId, View,
-};
+use dunlin_engine::{Control, Effect, Input, Now, ReplyTo, Shard, SyncWhen, Time, TimerId, View};
 use dunlin_protocol::RowKey;
 use dunlin_protocol::cluster::{AppliedLayout, LayoutId};
 use dunlin_protocol::codec::{self, CodecLimits};
-use dunlin_protocol::peer::{HandoffMessage, OperationMessage, PeerBody, PeerMessage};
+use dunlin_protocol::peer::{PeerBody, PeerMessage};
 use dunlin_protocol::request::Request;
-use dunlin_protocol::response::Answer;
 use dunlin_protocol::status::StorageState;
 use dunlin_ring::{Layout, NodeId, PartitionId};
 use dunlin_storage::{Kv, MemoryKv, Start};
 
-use crate::check::{
-    Checker, Violation, check_answer, check_bounds, check_read, check_receipt, watch_layouts,
-};
+use crate::check::{Checker, Violation, check_bounds, watch_layouts};
 use crate::clients::Client;
 use crate::clone::Ghost;
 use crate::durable::Durable;
-use crate::faults::{FaultEnd, Faults};
+use crate::faults::Faults;
 use crate::history::History;
 use crate::ledger::Ledger;
-use crate::mutant::Mutant;
 use crate::network::Network;
 use crate::operator::{Operator, Remembered, Standing};
 use crate::options::{Options, below, chance};
@@ -43,7 +36,7 @@ use crate::restore::Backup;
 use crate::rot::Rot;
 use crate::tamper;
 use crate::trace::Trace;
-use crate::traffic::{Traffic, What};
+use crate::traffic::Traffic;
 use crate::writer::{Part, SlowDisk, Writer};
 
 /// More complaints of one run say nothing new.
@@ -574,224 +567,6 @@ impl World {
                     life,
                     part,
                     input,
-                },
-            );
-        }
-    }
-
-    fn note(&mut self, node: usize, part: Part, note: Note) {
-        if self.trace.is_printed() && !matches!(note, Note::Minted { .. }) {
-            self.trace
-                .say(self.now, format_args!("n{node} notes {note:?}"));
-        }
-        match note {
-            Note::Minted { op, events } => {
-                if self.trace.is_printed() {
-                    for event in &events {
-                        let (dot, replaces) = (&event.event.dot, &event.event.replaces);
-                        self.trace.say(
-                            self.now,
-                            format_args!(
-                                "n{node} mints {dot:?} on {:?} replacing {replaces:?} for {op}",
-                                event.key
-                            ),
-                        );
-                    }
-                }
-                let layouts = match part {
-                    Part::Shard(at) => self.nodes[node].views.get(at),
-                    Part::Control => None,
-                };
-                if let Some(view) = layouts {
-                    let layouts = Arc::clone(&view.layouts);
-                    let by = (self.nodes[node].id, node);
-                    self.ledger.mint(self.now, by, op, &events, &layouts);
-                }
-            }
-            // It was healed as it was read, perhaps.
-            Note::StoreFailed { .. } if self.rot.has_struck(node) => {}
-            Note::StoreFailed { .. } if self.nodes[node].was_unreadable => {}
-            Note::StoreFailed { reason } => {
-                self.complain(
-                    Checker::Invariants,
-                    format!("node {node}: the store failed: {reason}"),
-                );
-            }
-            Note::Replaced { .. } if self.nodes[node].standing == Standing::Ghost => {
-                self.let_ghost_go(node);
-            }
-            Note::Replaced { .. } if self.haunted() == Some(node) => self.let_copy_go(node),
-            Note::Replaced { address } => {
-                let sentence = format!("node {node} was replaced by a process at {address}");
-                self.complain(Checker::Invariants, sentence);
-            }
-            Note::Forgot { .. } => {
-                let life = self.nodes[node].life;
-                self.after(1, Event::FaultEnds(FaultEnd::StartAnew { node, life }));
-            }
-            Note::Unreadable => self.look_at_files(node),
-            Note::NotRolledBack { .. } if self.nodes[node].was_unreadable => {
-                self.count("processes that could not roll back");
-                let (life, kept) = (self.nodes[node].life, usize::MAX);
-                self.after(1, Event::FaultEnds(FaultEnd::Die { node, life, kept }));
-            }
-            Note::NotRolledBack { reason } => {
-                let sentence = format!("node {node} could not roll back: {reason}");
-                self.complain(Checker::Invariants, sentence);
-            }
-            // A row that was healed may be ahead of the clock that it is under, until repair has brought
-            // what the copy knew.
-            Note::ContentsDiffer { partition } if self.rot.has_struck_in(partition) => {}
-            // What a damaged store alone knew came back without what it had replaced, until all owners have met.
-            Note::ContentsDiffer { .. } if self.has_salvaged => {}
-            Note::ContentsDiffer { partition } => {
-                let sentence = format!("node {node}: contents differ in {partition:?}");
-                self.complain(Checker::Invariants, sentence);
-            }
-            Note::RowDamaged { .. }
-            | Note::Twin { .. }
-            | Note::PeerReachable { .. }
-            | Note::ClockSkew { .. }
-            | Note::Refilled { .. }
-            | Note::AllRefilled
-            | Note::RolledBack
-            | Note::BucketLost { .. }
-            | Note::LayoutApplied { .. }
-            | Note::LayoutComplete { .. }
-            | Note::LayoutLost { .. }
-            | Note::HandedOver { .. } => {}
-            Note::LwwConcurrent { .. } if self.options.mutant == Some(Mutant::LosersSilent) => {}
-            Note::LwwConcurrent { key } => {
-                self.lww_noted.insert(key);
-            }
-        }
-    }
-
-    /// Datagrams go the way of all messages: late, twice, or not at all.
-    fn send_datagram(&mut self, from: usize, to: To, bytes: bytes::Bytes) {
-        let place = match to {
-            To::Node { id, .. } => self.nodes.iter().position(|node| node.id == id),
-            To::Address(address) => {
-                let at = |node: usize| format!("n{node}:7400") == address;
-                (0..self.nodes.len()).find(|node| at(*node))
-            }
-        };
-        let Some(node) = place.map(|place| self.reached(from, place)) else {
-            return;
-        };
-        self.is_heard(from, node);
-        self.trace.add(self.now, from, "datagram", &bytes);
-        self.count("datagrams");
-        self.traffic.note(What::Membership, node, bytes.len());
-        let sender = self.nodes[from].id;
-        for delay in self.network.send(self.now, from, node, true) {
-            let (life, part) = (self.nodes[node].life, Part::Control);
-            let input = Box::new(Input::Datagram {
-                from: sender,
-                bytes: bytes.clone(),
-            });
-            self.after(
-                delay,
-                Event::Input {
-                    node,
-                    life,
-                    part,
-                    input,
-                },
-            );
-        }
-    }
-
-    fn send(&mut self, from: usize, to: NodeId, body: PeerBody) {
-        let Some(place) = self.nodes.iter().position(|node| node.id == to) else {
-            return;
-        };
-        let place = self.reached(from, place);
-        self.is_heard(from, place);
-        self.watch(&body);
-        let Some(body) = tamper::message(self, from, place, body) else {
-            return;
-        };
-        check_answer(self, from, &body);
-        // A transport delivers a stream once or not at all. Everything but a request that is passed on
-        // survives being repeated all the same.
-        let forwards =
-            |message: &OperationMessage| matches!(message, OperationMessage::Forward { .. });
-        let repeatable = !matches!(&body, PeerBody::Operation { message, .. } if forwards(message));
-        let is_missed = self.network.misses(&body);
-        let copies = tamper::copies(self.options.mutant, &body);
-        let what = What::of(&body);
-        let message = PeerMessage {
-            layout: self.layout.number(),
-            body,
-        };
-        let bytes: Arc<[u8]> = match codec::encode(&message) {
-            Ok(bytes) => bytes.into(),
-            Err(error) => {
-                return self.complain(Checker::Invariants, format!("no encoding: {error}"));
-            }
-        };
-        self.trace.add(self.now, from, "send", &bytes);
-        self.count("messages");
-        self.traffic.note(what, place, bytes.len());
-        if is_missed {
-            return;
-        }
-        for _ in 0..copies {
-            for delay in self.network.send(self.now, from, place, repeatable) {
-                let (life, bytes) = (self.nodes[place].life, Arc::clone(&bytes));
-                self.after(
-                    delay,
-                    Event::Deliver {
-                        to: place,
-                        life,
-                        from,
-                        bytes,
-                    },
-                );
-            }
-        }
-    }
-
-    /// Every event on the wire must be the one that was minted.
-    fn watch(&mut self, body: &PeerBody) {
-        let events = match body {
-            PeerBody::Operation {
-                message: OperationMessage::Replicate { events, .. },
-                ..
-            }
-            | PeerBody::Operation {
-                message: OperationMessage::HintsRead { events, .. },
-                ..
-            }
-            | PeerBody::Handoff {
-                message: HandoffMessage::Deliver { events, .. },
-                ..
-            } => events,
-            _ => return,
-        };
-        for event in events {
-            self.ledger.see(event);
-        }
-    }
-
-    fn reply(&mut self, node: usize, to: ReplyTo, answer: Answer) {
-        let bytes = codec::encode(&answer).unwrap_or_default();
-        self.trace.add(self.now, node, "reply", &bytes);
-        if let Answer::Written(receipt) = &answer {
-            check_receipt(self, to.0 as usize, receipt);
-        }
-        if let Answer::Read(read) = &answer {
-            check_read(self, node, to.0 as usize, read);
-        }
-        let client = self.client_place(to);
-        self.is_heard(node, client);
-        for delay in self.network.send(self.now, node, client, false) {
-            self.after(
-                delay,
-                Event::Answered {
-                    reply_to: to,
-                    answer: Box::new(answer.clone()),
                 },
             );
         }
