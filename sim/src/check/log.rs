@@ -25,6 +25,10 @@ pub(crate) fn check(world: &mut World, node: usize, deleted: &[(PartitionId, Dot
         let Some(view) = world.nodes[node].views.get(shard) else {
             continue;
         };
+        // It may have decided so when it had not heard that there are other owners now: they pull all of it.
+        if !view.is_owner(world.nodes[node].id, *partition) {
+            continue;
+        }
         let owns = |other: &Node| {
             let mut layouts = view.layouts.all();
             other.id != world.nodes[node].id
