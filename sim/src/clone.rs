@@ -99,6 +99,7 @@ impl World {
             skew_ms: old.skew_ms,
             clock_set_at: old.clock_set_at,
             losses: old.losses.clone(),
+            risen: old.risen,
             crashes: old.crashes.clone(),
             refusals: old.refusals.clone(),
             was_member: old.was_member,
@@ -175,6 +176,7 @@ impl World {
         self.nodes.swap(node, place);
         (self.nodes[node].standing, self.nodes[place].standing) =
             (Standing::Serving, Standing::Ghost);
+        self.nodes[node].risen = self.nodes[place].risen + 2 * LATER;
         self.nodes[node].pace.move_to(place, node);
         self.queue.move_all(place, node);
         self.network.heal(ghost.split);

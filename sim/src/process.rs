@@ -77,7 +77,7 @@ impl World {
             id: me,
             name: format!("n{node}"),
             address: format!("n{node}:7400"),
-            incarnation: self.nodes[node].life + 1,
+            incarnation: self.nodes[node].life + 1 + self.nodes[node].risen,
             instance: self.rng.u64(..),
         };
         let recall = match Recall::load(&*kv, &start, identity.instance, &mut self.rng) {
@@ -274,13 +274,17 @@ impl World {
                 let copy = place(owner).and_then(|place| minted.copies.get(&(place, None)));
                 copy == Some(&Held::Synced)
             };
-            let known = nodes.iter().any(|node| node.durable.claims(partition, dot));
+            let claimed = nodes.iter().any(|node| node.durable.claims(partition, dot));
+            // Who found it after damage claims it in the end without knowing what it replaced.
+            let known = nodes
+                .iter()
+                .any(|node| node.durable.claims(partition, dot) && !node.durable.survives(dot));
             let hinted = || {
                 let mut hints = nodes.iter().flat_map(|node| node.durable.hinted(dot));
                 hints.any(|owner| !taken(owner))
             };
             let survives = || nodes.iter().any(|node| node.durable.survives(dot));
-            let held = known || hinted() || (minted.event.cell.is_some() && survives());
+            let held = claimed || hinted() || (minted.event.cell.is_some() && survives());
             (held, known)
         });
     }

@@ -79,6 +79,8 @@ pub(crate) struct Node {
     pub(crate) noticed_at: u64,
     /// When its disk lost what was synced.
     pub(crate) losses: Vec<u64>,
+    /// How much higher than by its lives the incarnation of its next process is: one has risen above another.
+    pub(crate) risen: u64,
     /// When its process died.
     pub(crate) crashes: Vec<u64>,
     /// When its disk refused a batch.
@@ -120,6 +122,7 @@ impl Node {
             storage: StorageState::Ready,
             noticed_at: 0,
             losses: Vec::new(),
+            risen: 0,
             crashes: Vec::new(),
             refusals: Vec::new(),
             start_owed: None,
