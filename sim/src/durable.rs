@@ -194,12 +194,17 @@ impl Durable {
             .is_some_and(|(_, clock)| events.is_subset(clock))
     }
 
-    /// For whom the disk holds the event as a hint.
+    /// For whom the disk holds the event as a hint, and is not about to throw it away.
     pub(crate) fn hinted(&self, dot: &Dot) -> impl Iterator<Item = NodeId> + '_ {
-        let name = Name::of(dot);
+        let (name, dot) = (Name::of(dot), *dot);
         let from = self.hints.range((name, NodeId(0))..);
+        let goes = move |owner: &NodeId| {
+            let mut batches = self.unsynced.iter();
+            batches.any(|batch| batch.hints_gone.contains(&(*owner, dot)))
+        };
         from.take_while(move |(at, _)| *at == name)
             .map(|(_, owner)| *owner)
+            .filter(move |owner| !goes(owner))
     }
 
     /// Whether the event's cell was found on the disk after it had forgotten something.
