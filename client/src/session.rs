@@ -26,7 +26,8 @@ use crate::options::Options;
 /// - reflects all that earlier reads of the session showed of it, removals too (monotonic reads);
 /// - or fails, with [`Failure::BehindSession`](crate::Failure::BehindSession) in
 ///   [`Error::Refused`]: what the session has seen could not be found at the nodes that were reached.
-///   Nothing older is shown, and it is safe to try again.
+///   Nothing older is shown, and it is safe to try again. If no owner of the key can be asked, it fails with
+///   [`Failure::Unavailable`](crate::Failure::Unavailable), whatever hints there are.
 ///
 /// That holds for `r = 1` as well, after a node is lost, while layouts change, and when a write is held only by
 /// fallbacks. A listing of a bucket's [`keys`](Bucket::keys) reflects the same; but what a listing shows is not

@@ -172,7 +172,7 @@ pub struct Read {
     pub options: ReadOptions,
     /// For a read in a session: the dots of the partition that the session has seen or written, empty
     /// if none. The answer reflects them all, and says what the session has seen with it; or the read
-    /// fails with `BehindSession`. A node that knows no sessions skips this field, and then its answer
+    /// fails with `BehindSession`, or with `Unavailable` if no owner answers. A node that knows no sessions skips this field, and then its answer
     /// does not say: it must not be believed.
     #[serde(rename = "s", default, skip_serializing_if = "Option::is_none")]
     pub seen: Option<Context>,
